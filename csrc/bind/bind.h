@@ -1,0 +1,33 @@
+// What the binding files share: addresses arrive as integers, so that no torch header is needed.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+
+namespace uner3d::bind {
+
+namespace py = pybind11;
+using Address = std::uintptr_t;
+
+template <class T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+template <class T>
+std::string typed(const char* name) {
+  return std::string(name) + (sizeof(T) == 4 ? "_f32" : "_f64");
+}
+
+void bind_positional_encoding(py::module_& m);
+void bind_knn(py::module_& m);
+void bind_fuse_views(py::module_& m);
+void bind_view_weights(py::module_& m);
+void bind_sample_views(py::module_& m);
+void bind_composite(py::module_& m);
+void bind_thin(py::module_& m);
+void bind_device(py::module_& m);
+
+}  // namespace uner3d::bind

@@ -1,0 +1,5 @@
+#include "bind.h"
+
+namespace uner3d::bind {
+void bind_fuse_views(py::module_&) {}
+}  // namespace uner3d::bind

@@ -1,0 +1,15 @@
+// One module per instruction set; UNER3D_MODULE is its name.
+#include "bind.h"
+
+PYBIND11_MODULE(UNER3D_MODULE, m) {
+  using namespace uner3d::bind;
+  m.doc() = "Kernels of uner3d. Private: use uner3d.ops.";
+  bind_device(m);
+  bind_positional_encoding(m);
+  bind_knn(m);
+  bind_fuse_views(m);
+  bind_view_weights(m);
+  bind_sample_views(m);
+  bind_composite(m);
+  bind_thin(m);
+}

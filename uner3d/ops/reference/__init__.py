@@ -1,0 +1,5 @@
+"""Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against."""
+
+from .positional_encoding import positional_encoding
+
+__all__ = ["positional_encoding"]
