@@ -6,6 +6,7 @@ what filtering in premultiplied colours would give, with no dark or bright fring
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,50 @@ from typing import Any
 import numpy as np
 
 from . import brown
+from .errors import SceneError
 
 _WHITE = 255.0
 
 
 def _decode(path: Path) -> Any:
+    """A fully decoded PIL image; pillow's own complaints (truncated, not an image) become a SceneError."""
     from PIL import Image
 
-    image = Image.open(path)
-    image.load()
-    return image
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.copy() if getattr(image, "n_frames", 1) > 1 else image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SceneError(f"{path}: not a complete, readable photo: {error}") from error
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height from the header, without decoding."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SceneError(f"{path}: not a readable photo: {error}") from error
+
+
+@dataclass(frozen=True)
+class PhotoInfo:
+    """What one full decoding found: size in pixels, and whether there is any transparency (None: no alpha channel)."""
+
+    width: int
+    height: int
+    transparent: bool | None
+
+
+def inspect(path: Path) -> PhotoInfo:
+    """Decodes the whole file once, so that a truncated one is found before hours of work, not after."""
+    image = _decode(path)
+    transparent = None
+    if has_alpha(image):
+        transparent = bool(_to_rgb(image)[..., 3].min() < 255)
+    return PhotoInfo(image.width, image.height, transparent)
 
 
 def has_alpha(image: Any) -> bool:
