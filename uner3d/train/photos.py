@@ -84,14 +84,21 @@ class PhotoSet:
 
 
 def neighbours(photos: PhotoSet) -> Tensor:
-    """For each view all others, most alike first: (V, V - 1). Likeness sums the cosines between the directions from
-    the box's centre to the cameras and between the optical axes, so that it serves rings as well as facades."""
-    rotation = photos.cam_from_unit[:, :, :3]
-    centers = -torch.einsum("vji,vj->vi", rotation, photos.cam_from_unit[:, :, 3])
-    towards = F.normalize(centers, dim=-1)
-    likeness = towards @ towards.T + rotation[:, 2] @ rotation[:, 2].T
-    likeness.fill_diagonal_(float("inf"))
+    """For each view all others, most alike first: (V, V - 1)."""
+    likeness = _likeness(photos.cam_from_unit, photos.cam_from_unit).fill_diagonal_(float("inf"))
     return likeness.argsort(dim=1, descending=True, stable=True)[:, 1:]
+
+
+def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Tensor:
+    """For other cameras (M, 3, 4), the views of ``photos``, most alike first: (M, V)."""
+    return _likeness(cam_from_unit, photos.cam_from_unit).argsort(dim=1, descending=True, stable=True)
+
+
+def _likeness(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the cosines between the directions from the box's centre to the cameras and between the optical axes, so
+    that it serves rings as well as facades: (A, 3, 4), (B, 3, 4) -> (A, B)."""
+    towards = [F.normalize(-torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3]), dim=-1) for pose in (a, b)]
+    return towards[0] @ towards[1].T + a[:, 2, :3] @ b[:, 2, :3].T
 
 
 def border_colour(photos: PhotoSet, tolerance: float = 0.06, share: float = 0.85) -> Tensor | None:
