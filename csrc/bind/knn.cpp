@@ -44,7 +44,7 @@ void bind_knn_of(py::module_& m) {
 template <class T>
 void bind_idw_of(py::module_& m) {
   using Args = IdwArgs<T>;
-  py::class_<Args>(m, typed<T>("IdwArgs").c_str())
+  py::class_<Args>(m, typed<T>("IdwArgs").c_str(), py::module_local())
       .def(py::init([](Address points, Address leaves, Address order, Address boxes, Address lowest, std::int64_t n,
                        Address values, Address queries, Address weights, Address normals, Address query_normals,
                        std::int64_t n_queries, std::int64_t n_channels, int k, double power, double softening2,
