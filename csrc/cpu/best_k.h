@@ -22,12 +22,14 @@ inline __attribute__((always_inline)) void insert_sorted(Key* row, Key x) {
 #if defined(__AVX512F__)
 template <int K>
 inline __attribute__((always_inline)) void insert_sorted_wide(std::int64_t* row, std::int64_t x) {
+  constexpr __mmask8 kAll = 0xff;  // the forms without a mask make GCC 12 warn of its own header
   const __m512i key = _mm512_set1_epi64(x);
   __m512i before = key;  // the lowest slot has nothing below it
   for (int i = 0; i < K; i += 8) {
     const __m512i now = _mm512_load_si512(row + i);
-    const __m512i shifted = _mm512_alignr_epi64(now, before, 7);
-    _mm512_store_si512(row + i, _mm512_min_epi64(now, _mm512_max_epi64(shifted, key)));
+    const __m512i shifted = _mm512_maskz_alignr_epi64(kAll, now, before, 7);
+    const __m512i raised = _mm512_maskz_max_epi64(kAll, shifted, key);
+    _mm512_store_si512(row + i, _mm512_maskz_min_epi64(kAll, now, raised));
     before = now;
   }
 }
@@ -78,7 +80,7 @@ class BestK {
 
  private:
   static constexpr Key kLowest = -1;  // ranks are not negative
-  alignas(64) Key row_[K];
+  alignas(64) Key row_[K] = {};
   int head_ = 0;
 };
 
