@@ -1,5 +1,6 @@
 """Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against."""
 
+from .fuse_views import fuse_views
 from .positional_encoding import positional_encoding
 
-__all__ = ["positional_encoding"]
+__all__ = ["fuse_views", "positional_encoding"]
