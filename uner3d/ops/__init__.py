@@ -1,6 +1,7 @@
 """The kernels of uner3d, usable on their own with any PyTorch: CPU (native, threaded) and CUDA."""
 
 from ._native import available_isas, get_isa, set_isa
+from .composite import CompositeResult, composite
 from .positional_encoding import positional_encoding
 
-__all__ = ["available_isas", "get_isa", "positional_encoding", "set_isa"]
+__all__ = ["CompositeResult", "available_isas", "composite", "get_isa", "positional_encoding", "set_isa"]
