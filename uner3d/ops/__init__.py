@@ -1,9 +1,21 @@
 """The kernels of uner3d, usable on their own with any PyTorch: CPU (native, threaded) and CUDA."""
 
 from ._native import available_isas, get_isa, set_isa
+from .composite import CompositeResult, composite
 from .fuse_views import fuse_views
 from .idw import idw
 from .knn import KnnIndex, knn
 from .positional_encoding import positional_encoding
 
-__all__ = ["KnnIndex", "available_isas", "fuse_views", "get_isa", "idw", "knn", "positional_encoding", "set_isa"]
+__all__ = [
+    "CompositeResult",
+    "KnnIndex",
+    "available_isas",
+    "composite",
+    "fuse_views",
+    "get_isa",
+    "idw",
+    "knn",
+    "positional_encoding",
+    "set_isa",
+]

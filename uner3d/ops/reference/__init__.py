@@ -1,8 +1,9 @@
 """Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against."""
 
+from .composite import composite
 from .fuse_views import fuse_views
 from .idw import idw
 from .knn import knn
 from .positional_encoding import positional_encoding
 
-__all__ = ["fuse_views", "idw", "knn", "positional_encoding"]
+__all__ = ["composite", "fuse_views", "idw", "knn", "positional_encoding"]
