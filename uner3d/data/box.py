@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import SceneError
 from .hull import hull_box
-from .region import common_region
+from .region import CommonRegion, common_region
 from .scene import View
 
 _MASK_PADDING = 0.05
@@ -47,6 +47,14 @@ def box_of_points(points: np.ndarray) -> np.ndarray | None:
     return _padded(box, _POINT_MARGIN) if (box[1] > box[0]).all() else None
 
 
+def _intersection(hint: np.ndarray, region: CommonRegion | None) -> np.ndarray:
+    """The part of the stated box that the views see, the whole of it where they see none."""
+    if region is None:
+        return hint
+    both = np.stack([np.maximum(hint[0], region.box[0]), np.minimum(hint[1], region.box[1])])
+    return both if (both[1] > both[0]).all() else hint
+
+
 def find_box(
     views: list[View], sparse_points: np.ndarray | None, hint: np.ndarray | None, warnings: list[str]
 ) -> tuple[np.ndarray, str]:
@@ -63,9 +71,9 @@ def find_box(
         box = box_of_points(sparse_points)
         if box is not None:
             return box, "points"
+    region = common_region(cameras) if hint is None else common_region(cameras, share=0.5)
     if hint is not None:
-        return hint, "cameras"
-    region = common_region(cameras)
+        return _intersection(hint, region), "cameras"
     if region is None:
         raise SceneError("the box cannot be found from the cameras: no two photos see a common point; give box=...")
     return region.box, "cameras"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,34 +11,60 @@ from .errors import SceneError
 from .region import sees
 from .scene import Camera, View
 
+# Centres are one place where they are nearer than this share of the extent of all of them.
 _SAME = 1e-6
+_SAME_ROTATION = 1e-5
+_MIN_LIKENESS = 0.9
 _MAX_PARTNERS = 64
 
 
-def check_doubles(views: list[View], warnings: list[str]) -> None:
-    """Refuses two photos with the same pose and a set with a single centre; warns of a shared centre."""
+def find_doubles(views: list[View], warnings: list[str]) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of photos of the same thing with the same pose: a second exposure, which adds no parallax.
+
+    Refuses two different photos with one pose (a copied or forgotten pose), and a set with a single centre. Warns of
+    doubles and of cameras that share a centre only.
+    """
     from scipy.spatial import cKDTree
 
     centers = np.stack([view.camera.center for view in views])
     extent = float(np.linalg.norm(centers.max(axis=0) - centers.min(axis=0)))
-    scale = max(extent, float(np.abs(centers).max()) * 1e-9)
-    pairs = cKDTree(centers).query_pairs(_SAME * scale) if extent > 0 else set(_all_pairs(len(views)))
-    shared = []
+    same_place = extent <= 1e-9 * float(np.abs(centers).max(initial=0.0))
+    pairs = set(_all_pairs(len(views))) if same_place else cKDTree(centers).query_pairs(_SAME * extent)
+    doubles, shared = [], []
     for i, j in sorted(pairs):
         a, b = views[i].camera.cam_from_world[:, :3], views[j].camera.cam_from_world[:, :3]
-        if np.abs(a - b).max() < 1e-5:
+        (doubles if np.abs(a - b).max() < _SAME_ROTATION else shared).append((i, j))
+    for i, j in doubles:
+        likeness = _likeness(views[i], views[j])
+        if likeness < _MIN_LIKENESS:
             raise SceneError(
-                f"{views[i].image_path} and {views[j].image_path} have the same camera, centre "
-                f"{centers[i].tolist()} and orientation: expected a pose of its own for each photo"
+                f"{views[i].image_path} and {views[j].image_path} have the same camera, centre {centers[i].tolist()} "
+                f"and orientation, but show different things (correlation {likeness:.2f}): expected a pose for each"
             )
-        shared.append((i, j))
-    if extent <= 1e-9 * float(np.abs(centers).max(initial=0.0)):
+    if same_place:
         raise SceneError(
             f"all {len(views)} cameras are in one place, {centers[0].tolist()}: expected photos from different places"
         )
-    if shared:
-        i, j = shared[0]
-        warnings.append(f"{len(shared)} pairs of cameras share a centre, e.g. {views[i].name} and {views[j].name}")
+    for text, found in (
+        ("have one pose and show the same: one of them is left out of training", doubles),
+        ("share a centre", shared),
+    ):
+        if found:
+            names = f"e.g. {views[found[0][0]].name} and {views[found[0][1]].name}"
+            warnings.append(f"{len(found)} pairs of photos ({names}) {text}")
+    return doubles
+
+
+def _likeness(a: View, b: View) -> float:
+    """Correlation of the grey values of two photos, reduced to 48 pixels on the longer side."""
+    grey = []
+    for view in (a, b):
+        side = max(a.camera.width, a.camera.height)
+        small = replace(view, camera=a.camera.scaled(max(1.0, side / 48)))
+        values = small.image().mean(axis=2)
+        grey.append((values - values.mean()).ravel())
+    norm = float(np.linalg.norm(grey[0]) * np.linalg.norm(grey[1]))
+    return float(grey[0] @ grey[1]) / norm if norm > 0 else 1.0
 
 
 def _all_pairs(n: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .assemble import existing, inspect_files, make_views, masks_are_complete
 from .box import find_box, given_box
-from .checks import check_doubles, check_overlap
+from .checks import check_overlap, find_doubles
 from .errors import SceneError
 from .readers import READERS
 from .readers.common import photos_in
@@ -35,6 +35,8 @@ def load_scene(
         masks: "auto" uses mask files or transparency where all training photos have them; "off" ignores mask files,
             and composites transparent photos on white without using their alpha for anything else.
         box: region to reconstruct, min x y z and max x y z in world units; found automatically where it is None.
+
+    Of two photos of the same thing with one and the same pose, the second is left out of training (a warning says so).
 
     Returns:
         A `Scene` in the world frame and units of the files. Pixels are read when they are asked for, but each file
@@ -64,10 +66,10 @@ def load_scene(
     views = make_views(frames, infos, use_masks, downscale, warnings)
     if len(views) < 2:
         raise SceneError(f"{found}: only {len(views)} photo can be used, expected at least 2")
-    check_doubles(views, warnings)
+    doubles = find_doubles(views, warnings)
     test_views = make_views(test_frames, infos, use_masks, downscale, warnings)
-    if holdout:
-        views, test_views = _split(views, holdout)
+    views, held_out = _split(views, holdout, doubles)
+    test_views = held_out or test_views
     check_overlap(views, warnings)
     source = "given"
     if corners is None:
@@ -85,13 +87,17 @@ def _check_arguments(downscale: float, holdout: int, masks: str) -> None:
         raise SceneError(f"masks: expected 'auto' or 'off', got {masks!r}")
 
 
-def _split(views: list[View], holdout: int) -> tuple[list[View], list[View]]:
-    training = [view for index, view in enumerate(views) if index % holdout]
+def _split(views: list[View], holdout: int, doubles: list[tuple[int, int]]) -> tuple[list[View], list[View]]:
+    """Training views and held-out views. Of two exposures with one pose, training keeps the first, or none where the
+    other is held out: a double counts as agreement where there is none, and would give the held-out photo away.
+    """
+    held_out = set(range(0, len(views), holdout)) if holdout else set()
+    left_out = {i if j in held_out else j for i, j in doubles}
+    training = [view for index, view in enumerate(views) if index not in held_out and index not in left_out]
     if len(training) < 2:
-        raise SceneError(
-            f"holdout: {holdout} leaves {len(training)} of {len(views)} photos for training, expected at least 2"
-        )
-    return training, views[::holdout]
+        cause = f"holdout: {holdout} leaves" if holdout else "photos with poses of their own:"
+        raise SceneError(f"{cause} {len(training)} of {len(views)} photos for training, expected at least 2")
+    return training, [views[index] for index in sorted(held_out)]
 
 
 def _detect(path: Path) -> tuple[Any, Path, list[str]]:
