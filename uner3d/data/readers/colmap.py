@@ -64,7 +64,9 @@ def _cameras(file: Path) -> dict[str, _Lens]:
             model = words[1] if len(words) > 1 else line.strip()
             raise SceneError(f"{where}: camera model {model!r} is not supported, expected one of {', '.join(_MODELS)}")
         names = _MODELS[words[1]]
-        width, height, *values = floats(" ".join(words[2:]), 2 + len(names), where, f"size, {', '.join(names)}").tolist()
+        width, height, *values = floats(
+            " ".join(words[2:]), 2 + len(names), where, f"size, {', '.join(names)}"
+        ).tolist()
         lens = dict(zip(names, values, strict=True))
         fx, fy = lens.get("fx", lens.get("f", 0.0)), lens.get("fy", lens.get("f", 0.0))
         K = intrinsics(fx, fy, lens["cx"], lens["cy"], where)

@@ -22,7 +22,9 @@ def read(path: Path, found: Path) -> RawScene:
     """Frames in the order of the file; its first line is their number."""
     lines = [(i, line) for i, line in enumerate(read_text(found).splitlines(), 1) if line.strip()]
     if not lines or not lines[0][1].strip().isdigit():
-        raise SceneError(f"{found}: line 1: expected the number of photos, found {lines[0][1] if lines else 'nothing'!r}")
+        raise SceneError(
+            f"{found}: line 1: expected the number of photos, found {lines[0][1] if lines else 'nothing'!r}"
+        )
     count = int(lines[0][1])
     if count != len(lines) - 1:
         raise SceneError(f"{found}: line 1 announces {count} photos, but {len(lines) - 1} follow")
