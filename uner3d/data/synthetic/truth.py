@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uner3d.data.synthetic.cameras import Viewpoint
+from uner3d.data.synthetic.parallel import parallel_map
 from uner3d.data.synthetic.render import Stage, shade
 
 _PIECE = 1 << 14  # points drawn at a time by one thread
@@ -52,7 +53,8 @@ def sample_seen_points(stage: Stage, views: Sequence[Viewpoint], n: int, rng: np
 def _split_batch(n: int, rng: np.random.Generator) -> list[tuple[int, np.random.Generator]]:
     """Pieces of the batch, each with its own random numbers, so that their order of work does not matter."""
     sizes = [min(_PIECE, n - k) for k in range(0, n, _PIECE)]
-    return list(zip(sizes, rng.spawn(len(sizes)), strict=True))
+    seeds = rng.integers(2**63, size=len(sizes))
+    return [(size, np.random.default_rng(seed)) for size, seed in zip(sizes, seeds, strict=True)]
 
 
 def _draw_piece(
