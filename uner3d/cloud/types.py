@@ -36,5 +36,5 @@ class Cloud:
 
     def __getitem__(self, rows: slice | NDArray) -> Cloud:
         """The cloud of the chosen rows (a slice, a boolean mask or indices)."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        return Cloud(**{name: None if part is None else part[rows] for name, part in parts.items()})
+        rest = (getattr(self, part.name) for part in fields(self)[1:])
+        return Cloud(self.xyz[rows], *(None if part is None else part[rows] for part in rest))
