@@ -22,7 +22,7 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, read_tensors, write_atomic, write_json
+from uner3d.train.checkpoint import load_run_config, read_tensors, write_json, write_tensors
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
@@ -119,15 +119,12 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
         maps = SurfaceMaps(tensors["depth"], tensors["K"], tensors["cam_from_unit"], int(metadata["stride"]))
         names = ("points", "normals", "kept", "n_views", "ncc", "confidence", "owner")
         return maps, Agreed(*(tensors[name] for name in names))
-    from safetensors.torch import save_file
-
     c = fitted.config
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
                            c.extract_stride, float(c.octaves), progress)  # fmt: skip
     agreed = agree(maps, fitted.photos, fitted.world.ranking)
     tensors = {"depth": maps.depth, "K": maps.K, "cam_from_unit": maps.cam_from_unit, **vars(agreed)}
-    tensors = {name: value.contiguous() for name, value in tensors.items()}
-    write_atomic(path, lambda p: save_file(tensors, str(p), {"stride": str(maps.stride)}))
+    write_tensors(path, tensors, {"stride": str(maps.stride)})
     return maps, agreed
 
 

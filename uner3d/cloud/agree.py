@@ -14,6 +14,7 @@ from .surface import SurfaceMaps
 
 PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
+LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
 PATCH = 5  # samples along each side of an NCC patch
 
 
@@ -65,6 +66,24 @@ def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) ->
                               (out.confidence, score.clamp(0, 1)), (out.owner, owner)):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
     return out
+
+
+def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
+    """A sentence where the photos contradict the surface: wrong poses, mostly; None where all is well."""
+    surface = maps.depth > 0
+    textured = surface & (agreed.ncc != 0) & ~agreed.ncc.isnan()
+    if not surface.any():
+        return "the views do not agree on any surface; check the camera poses"
+    if int(textured.sum()) < 100:
+        return None
+    matching = float((agreed.ncc[textured] > 0.5).float().mean())
+    kept = float(agreed.kept[surface].float().mean())
+    if matching >= LEAST_MATCHING and kept >= LEAST_KEPT:
+        return None
+    return (
+        f"the views do not agree: only {matching:.0%} of the textured surface looks alike in neighbouring photos and "
+        f"{kept:.0%} of it is confirmed by enough views; check the camera poses. Low confidence is written with the points"
+    )
 
 
 def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor, normals: Tensor):

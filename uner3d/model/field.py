@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from uner3d import ops
 
-MAX_LOG_DENSITY = 8.0  # an opaque surface a tenth of a pixel thick; beyond it gradients die
+DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
 
 @dataclass
@@ -58,7 +58,7 @@ class BaseField(nn.Module):
         self.blend2 = nn.Linear(16, 1)
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
-            self.out.bias[0] = math.log(0.3)  # the empty box starts almost transparent
+            self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
@@ -70,7 +70,7 @@ class BaseField(nn.Module):
                   ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, window)]  # fmt: skip
         h = F.relu(self.layer1(torch.cat(inputs, -1)))
         h = self.out(F.relu(self.layer2(h)))
-        return torch.exp(h[:, 0].clamp(max=MAX_LOG_DENSITY)), h[:, 1:]
+        return DENSITY_SCALE * F.softplus(h[:, 0]), h[:, 1:]
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
         """Colour (N, 3) at x seen along ``rays``: a convex combination of the pixels that the views show there."""

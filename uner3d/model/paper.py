@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from uner3d import ops
 
-from .field import MAX_LOG_DENSITY, Sources, contract
+from .field import DENSITY_SCALE, Sources, contract
 from .resnet34 import FoldedResNet34
 
 WIDTH = 64
@@ -50,7 +50,7 @@ class PaperField(nn.Module):
         self.out = nn.Linear(WIDTH, 4)
         with torch.no_grad():
             self.out.weight[:1].zero_()
-            self.out.bias[0] = math.log(0.3)
+            self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
         """sigma (N,) and the colour's logits (N, 3) as the code."""
@@ -63,7 +63,7 @@ class PaperField(nn.Module):
         h = self.f1(h) * valid[..., None]
         h = h.sum(1) / valid.sum(1, keepdim=True).clamp_min(1)
         out = self.out(F.relu(self.f2(h)))
-        return torch.exp(out[:, 0].clamp(max=MAX_LOG_DENSITY)), out[:, 1:]
+        return DENSITY_SCALE * F.softplus(out[:, 0]), out[:, 1:]
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
         """rgb (N, 3): the sigmoid of the code."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +10,47 @@ import torch
 from torch import Tensor
 
 from uner3d.config import Config, read_config
+from uner3d.files import atomic_file
 
 from .trainer import Trainer
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary name beside ``path`` and rename the result, so that a kill leaves the old file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically."""
-    write_atomic(path, lambda p: p.write_text(json.dumps(values, indent=1) + "\n"))
+    with atomic_file(path) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically."""
+    from safetensors.torch import save
+
+    with atomic_file(path) as file:
+        file.write(save({name: value.contiguous() for name, value in tensors.items()}, metadata))
 
 
 def save_model(run: Path, trainer: Trainer) -> None:
     """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.contiguous() for name, value in trainer.model.state_dict().items()}
+    tensors = dict(trainer.model.state_dict())
     tensors["grid"] = trainer.grid.state()
     if trainer.grid.allowed is not None:
         tensors["grid_allowed"] = trainer.grid.allowed.to(torch.uint8)
     write_json(run / "config.json", trainer.config.to_json())
-    write_atomic(run / "model.safetensors", lambda p: save_file(tensors, str(p), {"step": str(trainer.step)}))
+    write_tensors(run / "model.safetensors", tensors, {"step": str(trainer.step)})
 
 
 def save_state(run: Path, trainer: Trainer) -> None:
     """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
-    from safetensors.torch import save_file
-
-    tensors = {f"model.{name}": value.contiguous() for name, value in trainer.model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors["grid"] = trainer.grid.state()
     tensors["generator"] = trainer.generator.get_state()
     for number, optimizer in enumerate(trainer.optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
-                tensors[f"optimizer.{number}.{index}.{slot}"] = torch.as_tensor(value).contiguous()
+                tensors[f"optimizer.{number}.{index}.{slot}"] = torch.as_tensor(value)
     if trainer.cloud is not None:
         tensors["cloud.points"], tensors["cloud.colours"] = trainer.cloud[0].points, trainer.cloud[1]
-    write_atomic(run / "state.safetensors", lambda p: save_file(tensors, str(p), {"step": str(trainer.step)}))
+    write_tensors(run / "state.safetensors", tensors, {"step": str(trainer.step)})
 
 
 def load_state(run: Path, trainer: Trainer) -> None:

@@ -48,6 +48,7 @@ class Trainer:
     generator: torch.Generator
     step: int = 0
     cloud: tuple[ops.KnnIndex, Tensor] | None = None
+    mse: Tensor | None = None
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
 
     @staticmethod
@@ -92,6 +93,7 @@ class Trainer:
             sum(terms.values()).backward()
             self.optimizers[0].step()
             self.step += 1
+            terms["mse"] = self.mse
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
         if len(self.optimizers) > 1 and shared.maps.grad is not None:
@@ -111,6 +113,7 @@ class Trainer:
         rendering = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
                                 self.settings(stage), self.generator)  # fmt: skip
         self.observe(rendering)
+        self.mse = (rendering.colour.detach() - batch.colours).square().mean()
         terms = {"colour": losses.charbonnier(rendering.colour, batch.colours)}
         if c.dssim_loss > 0:
             terms["dssim"] = c.dssim_loss * losses.dssim(rendering.colour, batch.colours, PATCH)
