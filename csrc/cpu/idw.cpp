@@ -10,6 +10,7 @@ namespace uner3d::cpu {
 namespace {
 
 constexpr std::int64_t kGrain = 512;
+constexpr std::int64_t kAhead = 4;  // rows are fetched that many queries early: sorted queries have scattered rows
 
 // The neighbours of one query with their weights; arrays of at most kMaxNeighbours.
 template <class T>
@@ -125,6 +126,11 @@ std::int64_t idw_forward(const IdwArgs<T>& a, T* out, int n_threads) {
         Searcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
         Weighted<T> weighted;
         for (std::int64_t i = begin; i < end; ++i) {
+          if (i + kAhead < end) {
+            const std::int64_t next = base + order[i + kAhead];
+            __builtin_prefetch(a.queries + 3 * next);
+            __builtin_prefetch(out + next * a.c, 1);
+          }
           const std::int64_t row = base + order[i];
           weigh(a, row, search, weighted);
           blend(a, weighted, out + row * a.c);

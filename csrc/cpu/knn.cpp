@@ -8,6 +8,7 @@
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kGrain = 512;  // queries: long enough for the bound of the last one to pay
+constexpr std::int64_t kAhead = 4;    // rows are fetched that many queries early: sorted queries have scattered rows
 }
 
 template <class T>
@@ -22,6 +23,12 @@ std::int64_t knn_forward(const KnnArgs<T>& a, int n_threads) {
       parallel_for(n, kGrain, n_threads, [&](std::int64_t begin, std::int64_t end) {
         Searcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
         for (std::int64_t i = begin; i < end; ++i) {
+          if (i + kAhead < end) {
+            const std::int64_t next = base + order[i + kAhead];
+            __builtin_prefetch(a.queries + 3 * next);
+            __builtin_prefetch(a.dist2 + next * a.k, 1);
+            for (int j = 0; j < a.k; j += kWidth / 2) __builtin_prefetch(a.index + next * a.k + j, 1);
+          }
           const std::int64_t row = base + order[i];
           const int found = search(a.queries + 3 * row);
           for (int j = 0; j < a.k; ++j) {

@@ -6,6 +6,8 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "../ops/knn.h"
@@ -37,8 +39,8 @@ inline __attribute__((always_inline)) unsigned lanes_at_most<float>(const float*
 }
 #endif
 
-// The search keeps nothing from query to query but a bound: the last neighbours' distances to the new query. It
-// speeds up runs of nearby queries and never changes an answer.
+// From query to query the search keeps only what bounds the next answer. It speeds up runs of nearby queries and never
+// changes an answer.
 template <class T, int K>
 class Searcher {
  public:
@@ -53,6 +55,8 @@ class Searcher {
     if (levels_.n_levels > 0) descend(q);
     n_found_ = 0;
     while (n_found_ < k_ && core::key_index<T>(best_[n_found_]) != core::kNoIndex) ++n_found_;
+    std::copy(q, q + 3, last_);
+    last_worst2_ = best_.worst_dist2();
     return n_found_;
   }
 
@@ -66,14 +70,15 @@ class Searcher {
     std::int32_t level;  // -1: a leaf
   };
 
+  // The last query's k neighbours are within |q - last| + (its k-th distance) of q. The factor covers the rounding of
+  // both sides; lengths so short that their squares lose digits are left alone.
   Key bound_from_last(const T* q) const {
+    using Limits = std::numeric_limits<T>;
     if (n_found_ < k_) return limit_;
-    T farthest = T(0);
-    for (int i = 0; i < k_; ++i) {
-      const T* p = tree_.points + 3 * static_cast<std::int64_t>(index(i));
-      farthest = std::max(farthest, core::distance2(p[0] - q[0], p[1] - q[1], p[2] - q[2]));
-    }
-    return core::limit_key<T>(farthest);
+    const T moved2 = core::distance2(q[0] - last_[0], q[1] - last_[1], q[2] - last_[2]);
+    const T reach = std::sqrt(moved2) + std::sqrt(last_worst2_);
+    const T bound = reach * reach * (T(1) + T(64) * Limits::epsilon());
+    return bound > Limits::min() / Limits::epsilon() ? core::limit_key<T>(bound) : limit_;
   }
 
   void descend(const T* q) {
@@ -126,7 +131,8 @@ class Searcher {
   KnnLevels levels_;
   int k_;
   Key limit_;
-  int n_found_ = 0;
+  int n_found_ = 0;  // by the last query
+  T last_[3] = {}, last_worst2_ = T(0);
   BestK<T, K> best_;
 };
 
