@@ -2,5 +2,7 @@
 
 from .fuse_views import fuse_views
 from .positional_encoding import positional_encoding
+from .sample_views import sample_views
+from .view_weights import view_weights
 
-__all__ = ["fuse_views", "positional_encoding"]
+__all__ = ["fuse_views", "positional_encoding", "sample_views", "view_weights"]
