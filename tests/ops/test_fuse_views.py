@@ -32,7 +32,8 @@ def sample_inputs(n_views, height, width, n_channels, n_points, weights, dtype=t
     points = 4 * random(n_points, 3) - 2
     points[: n_points // 2] *= 0.4
     maps = random(n_views, height, width, n_channels) + 3
-    w = {None: None, "shared": random(n_views) + 0.1, "per_point": (random(n_points, n_views) - 0.2).clamp(min=0)}[weights]
+    per_point = (random(n_points, n_views) - 0.2).clamp(min=0)
+    w = {None: None, "shared": random(n_views) + 0.1, "per_point": per_point}[weights]
     away = away_from_borders(K, pose, points, height, width)
     inputs = (maps, K, pose, points[away], w[away] if weights == "per_point" else w)
     return tuple(None if t is None else t.to(dtype) for t in inputs)

@@ -6,6 +6,8 @@ from .fuse_views import fuse_views
 from .idw import idw
 from .knn import KnnIndex, knn
 from .positional_encoding import positional_encoding
+from .sample_views import sample_views
+from .view_weights import view_weights
 
 __all__ = [
     "CompositeResult",
@@ -17,5 +19,7 @@ __all__ = [
     "idw",
     "knn",
     "positional_encoding",
+    "sample_views",
     "set_isa",
+    "view_weights",
 ]

@@ -80,12 +80,12 @@ def _backward_cpu(
     weight_sum: Tensor, wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     shared = view_weights is not None and view_weights.dim() == 1
-    grads = contiguous(grad_mean, grad_var, grad_weight_sum)
+    results, grads = contiguous(mean, var, weight_sum), contiguous(grad_mean, grad_var, grad_weight_sum)
     inputs = contiguous(maps, K, cam_from_world, points, view_weights)
     out = _backward_fake(*grads, maps, K, cam_from_world, points, view_weights, mean, var, weight_sum, wanted)
     typed("fuse_views_backward", maps)(
-        *map(address, inputs), view_weights is not None and not shared, *map(address, contiguous(mean, var, weight_sum)),
-        *map(address, grads), *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
+        *map(address, inputs), view_weights is not None and not shared, *map(address, results), *map(address, grads),
+        *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
         *_sizes(maps, points), torch.get_num_threads(),
     )  # fmt: skip
     return out

@@ -21,7 +21,7 @@ def project(
 
 
 def taps(maps: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The four pixels around (u, v) (N, V) in ``maps`` (V, H, W, C), each (N, V, C), and the two fractions (N, V, 1)."""
+    """The four pixels around (u, v) (N, V) in ``maps`` (V, H, W, C), each (N, V, C), and both fractions (N, V, 1)."""
     n_views, height, width = maps.shape[:3]
     view = torch.arange(n_views)
     x0, y0 = torch.floor(u.detach() - 0.5), torch.floor(v.detach() - 0.5)
