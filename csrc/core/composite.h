@@ -26,7 +26,8 @@ UNER3D_HD float exp2_integer(float n) {
 UNER3D_HD void attenuate(float tau, float& alpha, float& through) {
   const float limit = 88.0f;  // keeps n in [-127, 127]
   float x = -tau;
-  x = x < -limit ? -limit : (x > limit ? limit : x);
+  x = x < -limit ? -limit : x;
+  x = x > limit ? limit : x;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding and subtracting it rounds to the nearest integer
   const float n = (x * 1.44269504f + magic) - magic;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts, the first exact in a few bits

@@ -4,6 +4,7 @@
 
 #include "../core/composite.h"
 #include "parallel.h"
+#include "scan.h"
 
 namespace uner3d::cpu {
 namespace {
@@ -27,39 +28,22 @@ Ray<T> ray_of(const CompositeSamples<T>& in, int64_t r) {
   return {begin, count, in.sigma + begin, in.colour + begin * in.n_channels, edges};
 }
 
-// weights[i] = T_i alpha_i and, where `after` is not null, after[i] = T_{i+1}; returns the last transmittance. Groups of
-// four shorten the chain of dependent products.
+// What a block of samples absorbs and lets through, padded to whole vectors with samples that do nothing.
 template <class T, int kStride>
-T transmit(const Ray<T>& ray, int64_t begin, int64_t count, T transmittance, T* weights, T* after) {
-  T alpha[kBlock], through[kBlock];
-  const T* sigma = ray.sigma + begin;
-  const T* edges = ray.edges + begin * kStride;
+struct Block {
+  T alpha[kBlock], through[kBlock], ends[kBlock];  // ends: t0 + t1
+
+  Block(const Ray<T>& ray, int64_t begin, int64_t count) {
+    const T* sigma = ray.sigma + begin;
+    const T* edges = ray.edges + begin * kStride;
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i)
-    core::attenuate(sigma[i] * (edges[i * kStride + 1] - edges[i * kStride]), alpha[i], through[i]);
-  int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    const T p1 = through[i], p2 = p1 * through[i + 1], p3 = p2 * through[i + 2];
-    const T p4 = p2 * (through[i + 2] * through[i + 3]);
-    weights[i] = transmittance * alpha[i];
-    weights[i + 1] = transmittance * (p1 * alpha[i + 1]);
-    weights[i + 2] = transmittance * (p2 * alpha[i + 2]);
-    weights[i + 3] = transmittance * (p3 * alpha[i + 3]);
-    if (after != nullptr) {
-      after[i] = transmittance * p1;
-      after[i + 1] = transmittance * p2;
-      after[i + 2] = transmittance * p3;
-      after[i + 3] = transmittance * p4;
+    for (int64_t i = 0; i < count; ++i) {
+      core::attenuate(sigma[i] * (edges[i * kStride + 1] - edges[i * kStride]), alpha[i], through[i]);
+      ends[i] = edges[i * kStride + 1] + edges[i * kStride];
     }
-    transmittance *= p4;
+    for (int64_t i = count; i < round_up_to_lanes<T>(count); ++i) alpha[i] = 0, through[i] = 1, ends[i] = 0;
   }
-  for (; i < count; ++i) {
-    weights[i] = transmittance * alpha[i];
-    transmittance *= through[i];
-    if (after != nullptr) after[i] = transmittance;
-  }
-  return transmittance;
-}
+};
 
 // out[c] = sum_i weights[i] colour[i, c]; kChannels 0 stands for any number.
 template <class T, int kChannels>
@@ -71,17 +55,20 @@ void sum_colour(const T* weights, const T* colour, int64_t count, int64_t n_chan
       for (int64_t c = 0; c < n_channels; ++c) out[c] += weights[i] * colour[i * n_channels + c];
     }
   } else {
-    T s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (int64_t i = 0; i < count; ++i) {
-      const T* row = colour + i * kChannels;
-      s0 += weights[i] * row[0];
-      if (kChannels > 1) s1 += weights[i] * row[1];
-      if (kChannels > 2) s2 += weights[i] * row[2];
-      if (kChannels > 3) s3 += weights[i] * row[3];
+    constexpr int n = kLanes<T>;
+    Vec<T> sums[kChannels] = {}, flat[kChannels];
+    int64_t i = 0;
+    for (; i + n <= count; i += n) {
+      const Vec<T> weight = load(weights + i);
+      for (int k = 0; k < kChannels; ++k) flat[k] = load(colour + i * kChannels + k * n);
+      sums[0] += weight * channel<T, kChannels, 0>(flat);
+      if constexpr (kChannels > 1) sums[1] += weight * channel<T, kChannels, 1>(flat);
+      if constexpr (kChannels > 2) sums[2] += weight * channel<T, kChannels, 2>(flat);
+      if constexpr (kChannels > 3) sums[3] += weight * channel<T, kChannels, 3>(flat);
     }
-    const T sums[4] = {s0, s1, s2, s3};
-    for (int c = 0; c < kChannels; ++c) out[c] = sums[c];
+    for (int c = 0; c < kChannels; ++c) out[c] = sum_lanes<T>(sums[c]);
+    for (; i < count; ++i)
+      for (int c = 0; c < kChannels; ++c) out[c] += weights[i] * colour[i * kChannels + c];
   }
 }
 
@@ -90,20 +77,26 @@ void forward_ray(const CompositeArgs<T>& a, int64_t r) {
   const Ray<T> ray = ray_of<T, kStride>(a.in, r);
   T* weights = a.weights + ray.begin;
   T transmittance = 1;
-  for (int64_t b = 0; b < ray.count; b += kBlock)
-    transmittance = transmit<T, kStride>(ray, b, std::min(kBlock, ray.count - b), transmittance, weights + b, nullptr);
-  T opacity = 0, twice_depth = 0;
-#pragma omp simd reduction(+ : opacity, twice_depth)
-  for (int64_t i = 0; i < ray.count; ++i) {
-    opacity += weights[i];
-    twice_depth += weights[i] * (ray.edges[i * kStride] + ray.edges[i * kStride + 1]);
+  Vec<T> opacity{}, twice_depth{};
+  for (int64_t begin = 0; begin < ray.count; begin += kBlock) {
+    const int64_t count = std::min(kBlock, ray.count - begin);
+    const Block<T, kStride> block(ray, begin, count);
+    for (int64_t i = 0; i < count; i += kLanes<T>) {
+      const Vec<T> passed = prefix_product<T>(load(block.through + i));
+      const Vec<T> before = transmittance * shift<T, 1>(passed, broadcast(T(1)));
+      const Vec<T> weight = before * load(block.alpha + i);
+      transmittance *= passed[kLanes<T> - 1];
+      opacity += weight;
+      twice_depth += weight * load(block.ends + i);
+      store_some(weights + begin + i, weight, count - i);
+    }
   }
-  a.opacity[r] = opacity;
-  a.depth[r] = T(0.5) * twice_depth;
+  a.opacity[r] = sum_lanes<T>(opacity);
+  a.depth[r] = T(0.5) * sum_lanes<T>(twice_depth);
   sum_colour<T, kChannels>(weights, ray.colour, ray.count, a.in.n_channels, a.colour + r * a.in.n_channels);
 }
 
-// Rows of scratch, each as long as the ray.
+// Rows of scratch, each as long as the ray, rounded up to whole vectors.
 template <class T>
 struct Scratch {
   T *weights, *after, *grad;
@@ -189,21 +182,45 @@ void edge_grads(const CompositeGradArgs<T>& a, int64_t r, const Ray<T>& ray, con
   }
 }
 
+// weights[i] = T_i alpha_i and after[i] = T_{i+1}, padded to whole vectors with zeros and what has passed.
+template <class T, int kStride>
+void transmit(const Ray<T>& ray, const Scratch<T>& s) {
+  T transmittance = 1;
+  for (int64_t begin = 0; begin < ray.count; begin += kBlock) {
+    const int64_t count = std::min(kBlock, ray.count - begin);
+    const Block<T, kStride> block(ray, begin, count);
+    for (int64_t i = 0; i < count; i += kLanes<T>) {
+      const Vec<T> passed = prefix_product<T>(load(block.through + i));
+      const Vec<T> before = transmittance * shift<T, 1>(passed, broadcast(T(1)));
+      store<T>(s.weights + begin + i, before * load(block.alpha + i));
+      store<T>(s.after + begin + i, transmittance * passed);
+      transmittance *= passed[kLanes<T> - 1];
+    }
+  }
+}
+
+// Turns grad from d loss / d weight into d loss / d tau, from the last sample to the first.
+template <class T>
+void weight_to_tau_grads(int64_t count, const Scratch<T>& s) {
+  T behind = 0;
+  for (int64_t i = round_up_to_lanes<T>(count) - kLanes<T>; i >= 0; i -= kLanes<T>) {
+    const Vec<T> grad = load(s.grad + i);
+    const Vec<T> sums = suffix_sum<T>(grad * load(s.weights + i));
+    const Vec<T> later = behind + shift<T, -1>(sums, Vec<T>{});
+    store<T>(s.grad + i, core::grad_tau(grad, load(s.after + i), later));
+    behind += sums[0];
+  }
+}
+
 template <class T, int kStride, int kChannels>
 void backward_ray(const CompositeGradArgs<T>& a, int64_t r, T* scratch) {
   const Ray<T> ray = ray_of<T, kStride>(a.in, r);
-  const Scratch<T> s{scratch, scratch + ray.count, scratch + 2 * ray.count};
-  T transmittance = 1;
-  for (int64_t b = 0; b < ray.count; b += kBlock)
-    transmittance = transmit<T, kStride>(ray, b, std::min(kBlock, ray.count - b), transmittance, s.weights + b,
-                                         s.after + b);
+  const int64_t padded = round_up_to_lanes<T>(ray.count);
+  const Scratch<T> s{scratch, scratch + padded, scratch + 2 * padded};
+  transmit<T, kStride>(ray, s);
   weight_grads<T, kStride, kChannels>(a, r, ray, s);
-  T behind = 0;
-  for (int64_t i = ray.count - 1; i >= 0; --i) {
-    const T grad_weight = s.grad[i];
-    s.grad[i] = core::grad_tau(grad_weight, s.after[i], behind);
-    behind += grad_weight * s.weights[i];
-  }
+  for (int64_t i = ray.count; i < padded; ++i) s.grad[i] = 0;
+  weight_to_tau_grads(ray.count, s);
   T* grad_sigma = a.grad_sigma + ray.begin;
 #pragma omp simd
   for (int64_t i = 0; i < ray.count; ++i)
@@ -224,7 +241,7 @@ void backward(const CompositeGradArgs<T>& a, int64_t rays_per_chunk, int n_threa
   parallel_for(a.in.n_rays, rays_per_chunk, n_threads, [&](int64_t begin, int64_t end) {
     int64_t longest = 0;
     for (int64_t r = begin; r < end; ++r) longest = std::max(longest, ray_of<T, kStride>(a.in, r).count);
-    std::vector<T> scratch(static_cast<std::size_t>(3 * longest));
+    std::vector<T> scratch(static_cast<std::size_t>(3 * round_up_to_lanes<T>(longest)));
     for (int64_t r = begin; r < end; ++r) backward_ray<T, kStride, kChannels>(a, r, scratch.data());
   });
 }
