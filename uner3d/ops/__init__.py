@@ -7,11 +7,13 @@ from .idw import idw
 from .knn import KnnIndex, knn
 from .positional_encoding import positional_encoding
 from .sample_views import sample_views
+from .thin import PoissonThinner, voxel_thin
 from .view_weights import view_weights
 
 __all__ = [
     "CompositeResult",
     "KnnIndex",
+    "PoissonThinner",
     "available_isas",
     "composite",
     "fuse_views",
@@ -22,4 +24,5 @@ __all__ = [
     "sample_views",
     "set_isa",
     "view_weights",
+    "voxel_thin",
 ]

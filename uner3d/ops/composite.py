@@ -128,7 +128,7 @@ def _backward_cpu(
     sigma, colour, edges = sigma.contiguous(), colour.contiguous(), edges.contiguous()
     ray_offsets = None if ray_offsets is None else ray_offsets.contiguous()
     grads = [None if g is None else g.contiguous() for g in (grad_colour, grad_depth, grad_opacity, grad_weights)]
-    out = _backward_fake(*grads, sigma, colour, edges, ray_offsets, want_colour, want_edges)
+    out = _backward_outputs(sigma, colour, edges, want_colour, want_edges)
     typed("composite_backward", sigma)(
         *_samples(sigma, colour, edges, ray_offsets), *map(_pointer, grads), out[0].data_ptr(),
         out[1].data_ptr() if want_colour else 0, out[2].data_ptr() if want_edges else 0, torch.get_num_threads(),
@@ -140,10 +140,16 @@ def _backward_fake(
     grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
     sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return _backward_outputs(sigma, colour, edges, want_colour, want_edges)
+
+
+def _backward_outputs(
+    sigma: Tensor, colour: Tensor, edges: Tensor, want_colour: bool, want_edges: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     return (
         sigma.new_empty(sigma.shape),
-        sigma.new_empty(colour.shape if want_colour else 0),
-        sigma.new_empty(edges.shape if want_edges else 0),
+        sigma.new_empty(colour.shape if want_colour else (0,)),
+        sigma.new_empty(edges.shape if want_edges else (0,)),
     )
 
 
@@ -165,9 +171,7 @@ def _setup_context(ctx, inputs, output) -> None:
 def _backward(ctx, *grads: Tensor | None):
     sigma, colour, edges, ray_offsets = ctx.saved_tensors
     want_sigma, want_colour, want_edges, _ = ctx.needs_input_grad
-    grad_sigma, grad_samples, grad_edges = _BACKWARD(
-        *grads, sigma, colour, edges, ray_offsets, want_colour, want_edges
-    )
+    grad_sigma, grad_samples, grad_edges = _BACKWARD(*grads, sigma, colour, edges, ray_offsets, want_colour, want_edges)
     return (
         grad_sigma if want_sigma else None, grad_samples if want_colour else None,
         grad_edges if want_edges else None, None,
