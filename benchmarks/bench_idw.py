@@ -86,9 +86,7 @@ def measure(n: int, n_channels: int, k: int, repeats: int) -> dict[str, float]:
         calls[f"{name} forward"] = torch.no_grad()(call)
         calls[f"{name} forward + backward"] = with_backward(call, few_leaves if name == "torch" else leaves)
     times = time_interleaved(calls, repeats)
-    return {
-        name: t["median"] * 1e6 / (len(few) if name.startswith("torch f") else n) for name, t in times.items()
-    }
+    return {name: t["median"] * 1e6 / (len(few) if name.startswith("torch f") else n) for name, t in times.items()}
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ UNER3D_HD T default_softening2(T farthest2, int n) {
 template <class T>
 struct IdwScale {
   T power;
-  T inverse2;      // 1 / s^2
-  T softening;     // eps / s^power
-  bool coincident; // s = 0: the points at the query take it all
+  T inverse2;       // 1 / s^2
+  T softening;      // eps / s^power
+  bool coincident;  // s = 0: the points at the query take it all
 };
 
 template <class T>

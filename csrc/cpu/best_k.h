@@ -40,8 +40,8 @@ inline __attribute__((always_inline)) void insert_sorted_wide(std::int64_t* row,
   __m256i before = key;
   for (int i = 0; i < K; i += 4) {
     const __m256i now = _mm256_load_si256(reinterpret_cast<const __m256i*>(row + i));
-    const __m256i shifted = _mm256_blend_epi32(_mm256_permute4x64_epi64(now, 0x90),
-                                               _mm256_permute4x64_epi64(before, 0xff), 0x03);
+    const __m256i shifted =
+        _mm256_blend_epi32(_mm256_permute4x64_epi64(now, 0x90), _mm256_permute4x64_epi64(before, 0xff), 0x03);
     const __m256i raised = _mm256_blendv_epi8(key, shifted, _mm256_cmpgt_epi64(shifted, key));
     const __m256i least = _mm256_blendv_epi8(now, raised, _mm256_cmpgt_epi64(now, raised));
     _mm256_store_si256(reinterpret_cast<__m256i*>(row + i), least);

@@ -1,4 +1,5 @@
 #include "../core/knn.h"
+
 #include "../ops/knn.h"
 #include "finite.h"
 #include "knn_search.h"
@@ -9,7 +10,7 @@ namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kGrain = 512;  // queries: long enough for the bound of the last one to pay
 constexpr std::int64_t kAhead = 4;    // rows are fetched that many queries early: sorted queries have scattered rows
-}
+}  // namespace
 
 template <class T>
 std::int64_t knn_forward(const KnnArgs<T>& a, int n_threads) {

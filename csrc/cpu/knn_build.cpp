@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kSampleFrom = 4096;  // larger ranges are judged by a sample
 constexpr std::int64_t kSample = 1024;
-constexpr std::size_t kTasks = 256;         // ranges from which on threads work alone
+constexpr std::size_t kTasks = 256;  // ranges from which on threads work alone
 constexpr std::int64_t kLeafGrain = 1024;
 
 template <class T>
@@ -208,7 +208,8 @@ std::int64_t knn_build(const KnnBuildArgs<T>& a, int n_threads) {
     if (l == 0)
       fill_level(a, 0, n_children, n_threads, [&](std::int64_t i) { return finish_leaf(a, i); });
     else
-      fill_level(a, levels.first[l], n_children, n_threads, [&](std::int64_t i) { return enclose(a, levels.first[l - 1] + i); });
+      fill_level(a, levels.first[l], n_children, n_threads,
+                 [&](std::int64_t i) { return enclose(a, levels.first[l - 1] + i); });
     n_children = levels.first[l + 1] - levels.first[l];
   }
   return kAllFinite;

@@ -28,8 +28,8 @@ class PairScatter {
 
   std::int64_t chunk_queries() const { return kBlocks * block_queries_; }
 
-  // For the queries [begin, end), chunk by chunk: produce(first, last, base, pairs) writes the pairs of a block of queries, with
-  // query = row - base, and returns how many; consume(base, pair) adds one.
+  // For the queries [begin, end), chunk by chunk: produce(first, last, base, pairs) writes the pairs of a block of
+  // queries, with query = row - base, and returns how many; consume(base, pair) adds one.
   template <class Produce, class Consume>
   void run(std::int64_t begin, std::int64_t end, int n_threads, const Produce& produce, const Consume& consume) {
     for (std::int64_t base = begin; base < end; base += chunk_queries()) {

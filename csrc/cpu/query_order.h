@@ -19,7 +19,8 @@ class QueryOrder {
   // Sorts q (n, 3), n <= kQueryChunk. Deterministic; equal codes keep their order.
   void sort(const T* q, std::int64_t n, int n_threads) {
     encode(q, n, n_threads);
-    for (int shift = kIndexBits; shift < kIndexBits + 3 * kAxisBits; shift += kDigitBits) radix_pass(n, shift, n_threads);
+    for (int shift = kIndexBits; shift < kIndexBits + 3 * kAxisBits; shift += kDigitBits)
+      radix_pass(n, shift, n_threads);
   }
 
   std::int64_t operator[](std::int64_t i) const { return static_cast<std::int64_t>(keys_[i] & (kQueryChunk - 1)); }

@@ -16,10 +16,10 @@ struct IdwArgs {
   const T* normals;        // (n, 3), or null
   const T* query_normals;  // (m, 3), null exactly where normals is
   std::int64_t m, c;
-  int k;                   // 1 .. kMaxNeighbours
-  T power;                 // > 0
-  T softening2;            // eps^(2/power); negative: half the local spacing, squared
-  T radius;                // neighbours at this distance still count; may be infinite
+  int k;         // 1 .. kMaxNeighbours
+  T power;       // > 0
+  T softening2;  // eps^(2/power); negative: half the local spacing, squared
+  T radius;      // neighbours at this distance still count; may be infinite
 };
 
 // Zeroed by the caller; null where not wanted.

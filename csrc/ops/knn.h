@@ -6,9 +6,8 @@
 namespace uner3d {
 
 constexpr int kMaxNeighbours = 64;
-constexpr int kWidth = 16;      // points in a leaf, children of a group
-constexpr int kMaxLevels = 8;   // 16^8 = 2^32 exceeds the int32 indices
-constexpr std::int64_t kMaxPoints = 0x7fffffff;
+constexpr int kWidth = 16;     // points in a leaf, children of a group
+constexpr int kMaxLevels = 8;  // 16^8 = 2^32 exceeds the int32 indices
 
 // The tree is implicit: leaf i holds the kd-ordered points [16 i, 16 i + 16); a group holds the boxes of 16 consecutive
 // leaves, or of 16 consecutive groups of the level below. All leaves and groups but the last of a level are full.
@@ -42,8 +41,8 @@ inline KnnLevels knn_levels(std::int64_t n_points) {
 
 template <class T>
 struct KnnBuildArgs {
-  const T* points;       // (n, 3)
-  T* leaves;             // as in KnnTree
+  const T* points;  // (n, 3)
+  T* leaves;        // as in KnnTree
   std::int32_t* order;
   T* boxes;
   std::int32_t* lowest;
@@ -57,8 +56,8 @@ struct KnnArgs {
   T* dist2;             // (m, k) ascending, infinity where there is no neighbour
   std::int64_t* index;  // (m, k) into points; -1 where there is no neighbour
   std::int64_t m;
-  int k;                // 1 .. kMaxNeighbours
-  T radius;             // neighbours at this distance still count; may be infinite
+  int k;     // 1 .. kMaxNeighbours
+  T radius;  // neighbours at this distance still count; may be infinite
 };
 
 template <class T>

@@ -211,7 +211,11 @@ def test_non_contiguous_inputs():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(values=torch.zeros(2, 1)), ValueError, r"values: expected shape \(N, C\) with N = 3, C = 1, got \(2, 1\)"),
+        (
+            dict(values=torch.zeros(2, 1)),
+            ValueError,
+            r"values: expected shape \(N, C\) with N = 3, C = 1, got \(2, 1\)",
+        ),
         (dict(values=torch.zeros(3, 1, dtype=torch.float64)), TypeError, "values: expected dtype torch.float32"),
         (dict(queries=torch.zeros(3)), ValueError, "queries: expected shape"),
         (dict(queries=torch.full((1, 3), math.nan)), ValueError, r"queries: .*nan.* in row 0"),

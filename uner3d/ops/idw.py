@@ -68,7 +68,7 @@ def idw(
 
     >>> points = torch.tensor([[0.0, 0, 0], [1, 0, 0]])
     >>> idw(points, torch.tensor([[0.0], [10.0]]), torch.tensor([[0.25, 0, 0]]), k=2, eps=0.0)
-    tensor([[1.]])
+    tensor([[1.0000]])
     """
     index = as_index(index)
     sizes = {"N": len(index)}
@@ -169,9 +169,8 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor):
-    points, _, _, _, _, values, queries, weights, _, _ = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    wanted = [needs[5], weights is not None and needs[7], needs[6], needs[0]]
+    wanted = [needs[5], needs[7], needs[6], needs[0]]
     grads = _BACKWARD(grad, *ctx.saved_tensors, *ctx.options, wanted)
     by_values, by_weights, by_queries, by_points = (g if want else None for g, want in zip(grads, wanted, strict=True))
     return by_points, *[None] * 4, by_values, by_queries, by_weights, *[None] * 6

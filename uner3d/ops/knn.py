@@ -61,9 +61,7 @@ class KnnIndex:
         return self.points, self.leaves, self.order, self.boxes, self.lowest
 
 
-def knn(
-    index: KnnIndex | Tensor, queries: Tensor, k: int, max_radius: float | None = None
-) -> tuple[Tensor, Tensor]:
+def knn(index: KnnIndex | Tensor, queries: Tensor, k: int, max_radius: float | None = None) -> tuple[Tensor, Tensor]:
     """The ``k`` nearest points of every query, exactly.
 
     dist2 = ((px - qx)^2 + (py - qy)^2) + (pz - qz)^2, in the dtype of the points, every operation rounded by itself:
