@@ -1,23 +1,20 @@
 """Speed and memory of thinning: nanoseconds per candidate at millions of kept points, and one voxel pass.
 
-python benchmarks/bench_thin.py [--kept 5000000] [--voxel-points 2000000] [--json FILE]
+python -m benchmarks.bench_thin [--kept 5000000] [--voxel-points 2000000] [--json FILE]
 
 The candidates lie at random on a wavy surface, in no spatial order, which is the worst case for the caches.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks._timing import argument_parser, environment, parse, write_json
 from uner3d import ops
 
 BATCH = 500_000
@@ -37,7 +34,7 @@ def check_apart(points: Tensor, radius: float) -> None:
         raise SystemExit(f"kept points lie {nearest} apart, nearer than {radius}")
 
 
-def stream(n_kept: int) -> dict[str, float]:
+def stream(n_kept: int, repeats: int) -> dict[str, float]:
     """Insert until `n_kept` are held, then time batches of which about half are refused."""
     radius = (0.35 / n_kept) ** 0.5  # random filling of a unit square ends near 0.7 / radius^2 points
     thinner = ops.PoissonThinner(radius)
@@ -49,7 +46,7 @@ def stream(n_kept: int) -> dict[str, float]:
         seed += 1
     filling = time.perf_counter() - filling
     times = []
-    for i in range(5):
+    for i in range(repeats):
         batch = surface(BATCH, seed + i)
         start = time.perf_counter()
         thinner.insert(batch)
@@ -62,10 +59,10 @@ def stream(n_kept: int) -> dict[str, float]:
     }
 
 
-def voxels(n: int) -> dict[str, float]:
+def voxels(n: int, repeats: int) -> dict[str, float]:
     points, scores = surface(n, 3), torch.rand(n)
     times = []
-    for _ in range(5):
+    for _ in range(repeats):
         start = time.perf_counter()
         kept = len(ops.voxel_thin(points, scores, 0.001))
         times.append(time.perf_counter() - start)
@@ -73,18 +70,14 @@ def voxels(n: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kept", type=int, default=5_000_000)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--kept", type=int, default=5_000_000, help="kept points at which inserting is timed")
     parser.add_argument("--voxel-points", type=int, default=2_000_000)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    figures = {"poisson": stream(args.kept), "voxel": voxels(args.voxel_points)}
+    args = parse(parser)
+    figures = {"poisson": stream(args.kept, args.repeats), "voxel": voxels(args.voxel_points, args.repeats)}
     print(json.dumps(figures, indent=1))
     if args.json:
-        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        device = platform.processor() or platform.machine()
-        about = {"device": device, "torch": torch.__version__, "isa": ops.get_isa(), "threads": 1}
-        args.json.write_text(json.dumps({**about, "commit": git.stdout.strip(), **figures}, indent=1) + "\n")
+        write_json(args.json, {"environment": environment(), "figures": figures})
 
 
 if __name__ == "__main__":
