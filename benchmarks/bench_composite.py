@@ -1,22 +1,17 @@
 """Speed of composite against torch eager, dense and packed; results are checked against each other first.
 
-python benchmarks/bench_composite.py [--rays 4096] [--samples 96] [--channels 3] [--threads 2] [--json FILE]
+python -m benchmarks.bench_composite [--rays 4096] [--samples 96] [--channels 3] [--threads 2] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import subprocess
-import time
+import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from uner3d import ops
 
 
@@ -77,6 +72,12 @@ def packed_inputs(n_rays: int, n_samples: int, n_channels: int) -> tuple[Tensor,
     return torch.rand(n, generator=gen) * 2, torch.rand(n, n_channels, generator=gen), edges, offsets
 
 
+@functools.cache
+def seed(shape: torch.Size) -> Tensor:
+    """The gradient of an output; made once, since making it is no part of the op."""
+    return torch.linspace(0.5, 1.5, shape.numel()).view(shape)
+
+
 def forward(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     with torch.no_grad():
         return tuple(f(*args))
@@ -86,70 +87,40 @@ def forward_backward(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...
     """Gradients in density and colour from colour, depth and opacity, as in training."""
     leaves = [a.detach().requires_grad_() for a in args[:2]]
     outputs = tuple(f(*leaves, *args[2:]))[:3]
-    seeds = [torch.full_like(o, 0.5 + i) for i, o in enumerate(outputs)]
-    return torch.autograd.grad(outputs, leaves, seeds)
+    return torch.autograd.grad(outputs, leaves, [seed(o.shape) for o in outputs])
 
 
 def forward_backward_all(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Gradients in all three inputs from all four outputs (a distortion loss needs the weights)."""
     leaves = [a.detach().requires_grad_() for a in args[:3]]
     outputs = tuple(f(*leaves, *args[3:]))
-    seeds = [torch.full_like(o, 0.5 + i) for i, o in enumerate(outputs)]
-    return torch.autograd.grad(outputs, leaves, seeds)
-
-
-def check(name: str, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], tolerance: float) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        worst = ((a - b).abs() / (1 + b.abs())).max().item()
-        if not worst <= tolerance:
-            raise SystemExit(f"{name}: results differ by {worst:.2e}, more than {tolerance:.0e}")
-
-
-def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each, taken in turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for i in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if i:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t) for name, t in times.items()}
+    return torch.autograd.grad(outputs, leaves, [seed(o.shape) for o in outputs])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for flag, default in (("rays", 4096), ("samples", 96), ("channels", 3), ("threads", 2), ("repeats", 15)):
+    parser = argument_parser(__doc__)
+    for flag, default in (("rays", 4096), ("samples", 96), ("channels", 3)):
         parser.add_argument(f"--{flag}", type=int, default=default)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = parse(parser)
     size = (args.rays, args.samples, args.channels)
     cases = {
         "dense": (dense_inputs(*size), {"eager": eager_dense}),
-        "packed": (packed_inputs(*size), {"eager_padded": eager_padded, "eager_cumsum": eager_cumsum}),
+        "packed": (packed_inputs(*size), {"padded": eager_padded, "cumsum": eager_cumsum}),
     }
     figures = {}
     for case, (inputs, peers) in cases.items():
         for run in (forward, forward_backward, forward_backward_all):
+            title = f"{case} {run.__name__}"
             ours = run(ops.composite, inputs)
-            for peer, f in peers.items():  # the peers lose digits (1 - alpha, one running sum over all rays)
-                check(f"{case} {run.__name__} {peer}", ours, run(f, inputs), 1e-3 if run is forward else 0.05)
-            calls = {"ours": ops.composite, **peers}
-            taken = seconds({n: lambda f=f, run=run, x=inputs: run(f, x) for n, f in calls.items()}, args.repeats)
-            speedup = min(taken[p] for p in peers) / taken["ours"]
-            figures[f"{case} {run.__name__}"] = {**taken, "speedup": speedup}
-            shown = "  ".join(f"{n} {t * 1e3:.2f} ms" for n, t in taken.items())
-            print(f"{case:6} {run.__name__:20} {shown}  {speedup:.1f}x")
+            for peer, f in peers.items():  # "cumsum" takes small differences of one running sum over all rays
+                check_close(ours, run(f, inputs), 0.05 if peer == "cumsum" else 1e-4, f"{title} against {peer}")
+            calls = {"uner3d": ops.composite, **peers}
+            times = time_interleaved({n: lambda f=f, r=run, x=inputs: r(f, x) for n, f in calls.items()}, args.repeats)
+            best = min(peers, key=lambda peer: times[peer]["median"])
+            show(title, times, best)
+            figures[title] = {"seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"]}
     if args.json:
-        args.json.write_text(json.dumps({**about(args.threads), "size": size, "seconds": figures}, indent=1) + "\n")
-
-
-def about(n_threads: int) -> dict[str, object]:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    device = platform.processor() or platform.machine()
-    return {"device": device, "torch": torch.__version__, "threads": n_threads, "isa": ops.get_isa(),
-            "commit": git.stdout.strip()}  # fmt: skip
+        write_json(args.json, {"environment": environment(), "size": size, "figures": figures})
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
 
 namespace uner3d::cpu {
 namespace {
-// Cell edge over radius. Of 1, 2 and 3 this is the fastest; a little over 2, or rounding could stretch a ball over three
-// cells along an axis.
+// Cell edge over radius. Of 1, 2 and 3 this is the fastest; a little over 2, or rounding could stretch a ball over
+// three cells along an axis.
 constexpr double kEdge = 2.001;
 constexpr int kMaxCells = 8;
 constexpr double kMaxLoad = 0.7, kGrowth = 1.3;
@@ -28,7 +28,10 @@ struct PoissonThinner::Candidate {
 };
 
 PoissonThinner::PoissonThinner(double radius, std::int64_t capacity_hint, std::array<double, 3> origin)
-    : radius_(radius), radius2_(radius * radius), cells_per_unit_(1 / (kEdge * radius)), origin_(origin),
+    : radius_(radius),
+      radius2_(radius * radius),
+      cells_per_unit_(1 / (kEdge * radius)),
+      origin_(origin),
       segments_(std::size_t(1) << kSegmentBits) {
   const double per_segment = 1.05 * static_cast<double>(capacity_hint) / static_cast<double>(segments_.size());
   const auto n_lines = static_cast<std::size_t>(per_segment / (kMaxLoad * kPointsPerLine)) + 1;
@@ -51,8 +54,8 @@ std::uint64_t PoissonThinner::hash_of(const Point& p) const {
   return core::hash_cell(cell_at(p.x * cells_per_unit_, p.y * cells_per_unit_, p.z * cells_per_unit_));
 }
 
-// Subtraction, multiplication and floor keep order under rounding, so a point nearer than the radius cannot lie in a cell
-// outside [low, high].
+// Subtraction, multiplication and floor keep order under rounding, so a point nearer than the radius cannot lie in a
+// cell outside [low, high].
 PoissonThinner::Candidate PoissonThinner::prepare(const Point& p) const {
   const double r = radius_, s = cells_per_unit_;
   const core::Cell low = cell_at((p.x - r) * s, (p.y - r) * s, (p.z - r) * s);

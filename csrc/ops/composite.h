@@ -1,5 +1,5 @@
-// Contract of composite that the back ends keep. Samples of all rays lie one after another: N in all, those of ray r are
-// [r * S, (r + 1) * S) (dense) or [ray_offsets[r], ray_offsets[r + 1]) (packed).
+// Contract of composite that the back ends keep. Samples of all rays lie one after another: N in all, those of ray r
+// are [r * S, (r + 1) * S) (dense) or [ray_offsets[r], ray_offsets[r + 1]) (packed).
 #pragma once
 
 #include <cstdint>
