@@ -97,8 +97,9 @@ def load_fitted(run: Path | str, scene=None) -> Fitted:
     grid.values = tensors.pop("grid")
     allowed = tensors.pop("grid_allowed", None)
     grid.allowed = None if allowed is None else allowed.bool()
+    grid.tighten()
     model.load_state_dict(tensors)
-    return Fitted(config, model, grid, world, frame, run)
+    return Fitted(config, model.eval(), grid, world, frame, run)
 
 
 def load_run_scene(run: Path, config: Config):

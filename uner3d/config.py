@@ -39,6 +39,7 @@ class Config:
     samples: int = 32  # inside the box
     samples_outside: int = 16  # beyond it, where the scene does not end at the box
     reuse_maps: int = 4  # steps that share one encoding of the sources
+    precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
     grid: int = 128
 

@@ -49,7 +49,7 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
     Coarse edges follow the density grid; the bin of the crossing is then cut finer around it. Within a bin the density
     is constant, so the crossing solves T_i exp(-sigma_i (t - t_i)) = 1/2 in closed form.
     """
-    t0, t1 = ray_box(origins, directions, grid.extent)
+    t0, t1 = ray_box(origins, directions, grid.bounds)
     depth = torch.zeros_like(t0)
     hit = (t1 > t0).nonzero()[:, 0]
     if len(hit) == 0:

@@ -31,9 +31,16 @@ class Model(nn.Module):
         else:
             self.encoder = PyramidEncoder()
             self.field = BaseField(self.encoder.channels, config.octaves)
+        self.use_half_precision(config.precision == "bfloat16")
+
+    def use_half_precision(self, on: bool) -> None:
+        """Whether matrix products and convolutions run in bfloat16 while training (accumulation stays float32)."""
+        self.half_precision = self.field.half_precision = on
 
     def encode(self, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:
         """Sources from photos (V, H, W, 3) in [0, 1] with K (V, 3, 3) in their pixels and poses (V, 3, 4)."""
-        maps = self.encoder(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training):
+            maps = self.encoder(images)
+        maps = maps.float()
         ratio = torch.tensor([maps.shape[2] / images.shape[2], maps.shape[1] / images.shape[1], 1.0], device=K.device)
         return Sources(maps, images, K * ratio[:, None], K, cam_from_unit)

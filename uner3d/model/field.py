@@ -51,6 +51,7 @@ class BaseField(nn.Module):
     def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15) -> None:
         super().__init__()
         self.n_octaves, self.geometry = n_octaves, geometry
+        self.half_precision = False
         n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
         self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
         self.out = nn.Linear(width, 1 + geometry)
@@ -60,6 +61,10 @@ class BaseField(nn.Module):
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
 
+    def precision(self):
+        """Autocast of the matrix products to bfloat16 while training on CPUs that gain from it."""
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
+
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
         weights = source_weights(x, rays, sources)
@@ -68,8 +73,10 @@ class BaseField(nn.Module):
         # The standard deviation is the photo-consistency cue; as a variance it would vanish near agreement.
         inputs = [mean, (var + 1e-4).sqrt(), rgb_mean, 4 * (rgb_var + 1e-5).sqrt(), torch.log1p(n)[:, None],
                   ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, window)]  # fmt: skip
-        h = F.relu(self.layer1(torch.cat(inputs, -1)))
-        h = self.out(F.relu(self.layer2(h)))
+        with self.precision():
+            h = F.relu(self.layer1(torch.cat(inputs, -1)))
+            h = self.out(F.relu(self.layer2(h)))
+        h = h.float()
         return DENSITY_SCALE * F.softplus(h[:, 0]), h[:, 1:]
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
@@ -79,9 +86,11 @@ class BaseField(nn.Module):
         towards = F.normalize(x[:, None] - sources.centers, dim=-1)
         cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
         code = code[:, None].expand(-1, towards.shape[1], -1)
-        h = F.relu(self.blend1(torch.cat([features, rgb, towards - rays[:, None], cosine, code], -1)))
+        with self.precision():
+            h = F.relu(self.blend1(torch.cat([features, rgb, towards - rays[:, None], cosine, code], -1)))
+            h = self.blend2(h)
         # Nearer viewing angles start favoured: log of a sharp lobe, which the learned score then corrects.
-        score = self.blend2(h)[..., 0] + 30 * (cosine[..., 0] - 1)
+        score = h[..., 0].float() + 30 * (cosine[..., 0] - 1)
         visible = source_weights(x, rays, sources).clamp_min(1e-6).log() if sources.depths is not None else 0.0
         score = torch.where(valid, score + visible, torch.full_like(score, -1e4))
         return (torch.softmax(score, -1)[..., None] * rgb).sum(1)

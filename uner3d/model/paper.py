@@ -45,6 +45,7 @@ class PaperField(nn.Module):
         if channels != WIDTH:
             raise ValueError(f"channels: expected the encoder's {WIDTH}, got {channels}")
         self.n_octaves = n_octaves
+        self.half_precision = False
         self.position = nn.Linear(3 * (2 * n_octaves + 1) + 3, WIDTH)
         self.f1, self.f2 = ResidualBlock(WIDTH), ResidualBlock(WIDTH)
         self.out = nn.Linear(WIDTH, 4)

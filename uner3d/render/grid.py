@@ -20,6 +20,20 @@ class DensityGrid:
         self.allowed = allowed
         if allowed is not None:
             self.values *= allowed.reshape(-1)
+        self.bounds = torch.stack([-extent, extent])
+        self.tighten()
+
+    def tighten(self, least: float = 0.01, margin: int = 2) -> None:
+        """Shrink ``bounds`` (2, 3) to the cells whose optical depth reaches ``least``, and ``margin`` cells more: no
+        sample outside them can matter. An empty grid keeps the whole box."""
+        size = 2 * self.extent / self.n
+        occupied = (self.values.view(self.n, self.n, self.n) * size.max() > least).nonzero()
+        if len(occupied) == 0:
+            self.bounds = torch.stack([-self.extent, self.extent])
+            return
+        low, high = occupied.amin(0) - margin, occupied.amax(0) + 1 + margin
+        low, high = low.clamp_min(0), high.clamp_max(self.n)
+        self.bounds = torch.stack([low * size - self.extent, high * size - self.extent])
 
     def cells(self, x: Tensor) -> Tensor:
         """Index of the cell of each point (..., 3); points outside take the nearest cell."""

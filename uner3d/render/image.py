@@ -35,7 +35,7 @@ def render_image(field, sources, grid: DensityGrid, K: Tensor, cam_from_unit: Te
 
 def may_hit(grid: DensityGrid, origins: Tensor, directions: Tensor, least: float = 1e-2) -> Tensor:
     """Whether the grid's optical depth along each ray (N,) is worth rendering."""
-    t0, t1 = ray_box(origins, directions, grid.extent)
+    t0, t1 = ray_box(origins, directions, grid.bounds)
     step = (t1 - t0).clamp_min(0)[:, None] / GRID_STEPS
     t = t0[:, None] + step * (torch.arange(GRID_STEPS, device=origins.device) + 0.5)
     sigma = grid.lookup(torch.addcmul(origins[:, None], t[..., None], directions[:, None]))

@@ -90,7 +90,7 @@ def render_rays(
 def _edges(
     grid: DensityGrid, origins: Tensor, directions: Tensor, settings: RenderSettings, generator: torch.Generator | None
 ) -> Tensor:
-    t0, t1 = ray_box(origins, directions, grid.extent)
+    t0, t1 = ray_box(origins, directions, grid.bounds)
     # A ray that misses the box still needs a place where the inner samples collapse to nothing.
     t1 = torch.maximum(t1, t0 + 1e-6)
     inner = importance_edges(grid, origins, directions, t0, t1, settings.samples, generator, settings.uniform)

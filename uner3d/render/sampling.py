@@ -8,12 +8,15 @@ from torch import Tensor
 from .grid import DensityGrid
 
 GRID_STEPS = 128
+SOFTENING = 0.2  # the grid holds densities of the recent past: what it hides may be in sight
+OCCUPIED_DEPTH = 0.05  # optical depth of a grid step from which on it is worth a sample
+BLOCKED_DEPTH = 5.0  # optical depth behind which nothing can be seen
 
 
-def ray_box(origins: Tensor, directions: Tensor, extent: Tensor, near: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """Entry and exit (N,), (N,) of rays through the box [-extent, extent] (3,); exit <= entry where a ray misses it."""
+def ray_box(origins: Tensor, directions: Tensor, box: Tensor, near: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """Entry and exit (N,), (N,) of rays through the box (2, 3); exit <= entry where a ray misses it."""
     inverse = 1 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-    a, b = (-extent - origins) * inverse, (extent - origins) * inverse
+    a, b = (box[0] - origins) * inverse, (box[1] - origins) * inverse
     return torch.minimum(a, b).amax(-1).clamp_min(near), torch.maximum(a, b).amin(-1)
 
 
@@ -31,14 +34,16 @@ def importance_edges(
     t = t0[:, None] + step * (torch.arange(GRID_STEPS, device=device) + 0.5)
     sigma = grid.lookup(torch.addcmul(origins[:, None], t[..., None], directions[:, None]))
     depth = sigma * (step * directions.norm(dim=-1, keepdim=True))
-    before = depth.cumsum(-1) - depth
+    before = SOFTENING * (depth.cumsum(-1) - depth)
     weight = torch.exp(-before) * (1 - torch.exp(-depth))
     # Neighbours share their weight: the grid is coarser than the surface, and it lags behind the field.
-    padded = torch.nn.functional.pad(weight, (1, 1))
-    weight = torch.maximum(torch.maximum(padded[:, :-2], padded[:, 2:]), weight)
-    allowed = (sigma > 0).float()
-    total = weight.sum(-1, keepdim=True)
-    pdf = (1 - uniform) * weight / total.clamp_min(1e-8) + (uniform + 1e-4) * _normalised(allowed)
+    weight = _dilated(weight)
+    occupied = _dilated(((depth > OCCUPIED_DEPTH) & (before < BLOCKED_DEPTH)).float())
+    # A ray that the grid holds empty spreads its samples: that is where a surface can still be found.
+    empty = (occupied.sum(-1, keepdim=True) == 0).float()
+    spread = (uniform + empty).clamp(max=1.0)
+    pdf = (1 - spread) * 0.5 * (_normalised(weight) + _normalised(occupied))
+    pdf = pdf + (spread + 1e-4) * _normalised((sigma > 0).float())
     cdf = torch.cat([torch.zeros(n_rays, 1, device=device), pdf.cumsum(-1)], -1)
     cdf = cdf / cdf[:, -1:].clamp_min(1e-8)
     u = (torch.arange(n_samples + 1, device=device) / n_samples).expand(n_rays, -1)
@@ -60,6 +65,11 @@ def outside_edges(t1: Tensor, n_samples: int, generator: torch.Generator | None,
         u = torch.cat([u[:, :1], inner, u[:, -1:]], -1)
     start = t1[:, None].clamp_min(1e-3)
     return 1 / ((1 - u) / start + u / (start + far))
+
+
+def _dilated(x: Tensor) -> Tensor:
+    padded = torch.nn.functional.pad(x, (1, 1))
+    return torch.maximum(torch.maximum(padded[:, :-2], padded[:, 2:]), x)
 
 
 def _normalised(weight: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def save_state(run: Path, trainer: Trainer) -> None:
     """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors["grid"] = trainer.grid.state()
+    tensors["grid_bounds"] = trainer.grid.bounds
     tensors["generator"] = trainer.generator.get_state()
     for number, optimizer in enumerate(trainer.optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
@@ -62,6 +63,7 @@ def load_state(run: Path, trainer: Trainer) -> None:
     prefix = "model."
     trainer.model.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
     trainer.grid.values = tensors["grid"]
+    trainer.grid.bounds = tensors["grid_bounds"]
     trainer.generator.set_state(tensors["generator"])
     for number, optimizer in enumerate(trainer.optimizers):
         state: dict[int, dict[str, Tensor]] = {}

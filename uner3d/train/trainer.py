@@ -22,6 +22,7 @@ from .schedule import Schedule, Stage
 
 PATCH = 4
 GEOMETRIC_GATE = 3.0  # pixels
+TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
 
 
 @dataclass
@@ -85,6 +86,8 @@ class Trainer:
             optimizer.zero_grad()
         encoded = self.encode(photos, group.sources)
         shared = encoded.detached()
+        if self.step >= TIGHTEN_FROM:
+            self.grid.tighten()
         totals: dict[str, float] = {}
         count = min(self.config.reuse_maps, n_steps)
         for _ in range(count):
