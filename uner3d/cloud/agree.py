@@ -22,8 +22,8 @@ PATCH = 5  # samples along each side of an NCC patch
 class Agreed:
     """Per view and raster pixel: points (V, h, w, 3) averaged over the agreeing views, unit frame; normals (V, h, w, 3)
     towards the camera; kept (V, h, w); n_views (V, h, w) that agree, the own one included; ncc (V, h, w) with the best
-    two neighbours, NaN without texture; confidence (V, h, w) in [0, 1]; owner (V, h, w): no agreeing view sees the point
-    better (larger cosine over distance)."""
+    two neighbours, NaN without texture; confidence (V, h, w) in [0, 1]; owner (V, h, w): no other view holds
+    the same piece of surface with better evidence."""
 
     points: Tensor
     normals: Tensor
@@ -56,16 +56,45 @@ def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) ->
         if len(index) == 0:
             continue
         points, flat_normals = x.view(-1, 3)[index], normals.view(-1, 3)[index]
-        count, conflicts, mean, owner = _geometry(maps, view, near, points, flat_normals)
+        count, conflicts, mean = _geometry(maps, view, near, points)
         ncc = patch_agreement(photos, view, near[:4], points, flat_normals, footprint(maps, view)[index] / maps.stride)
         textured = ~ncc.isnan()
         kept = (count >= needed) & (conflicts < count) & ~(textured & (ncc < 0.2))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
-                              (out.confidence, score.clamp(0, 1)), (out.owner, owner)):  # fmt: skip
+                              (out.confidence, score.clamp(0, 1))):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
+    _assign_owners(maps, out, ranking[:, :n_neighbours])
     return out
+
+
+def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Tensor) -> None:
+    """Give each piece of surface to the view with the best evidence for it, so that it is sampled once and the views'
+    slightly different versions do not lie on top of each other."""
+    pose = maps.cam_from_unit
+    centers = -torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3])
+    towards = F.normalize(centers[:, None, None] - agreed.points, dim=-1)
+    cosine = (towards * agreed.normals).sum(-1).clamp_min(0)
+    score = agreed.confidence * agreed.n_views * cosine * agreed.kept
+    # Smoothed, so that ownership comes in patches and not in single pixels.
+    score = F.avg_pool2d(score[:, None], 7, stride=1, padding=3)[:, 0]
+    height, width = maps.depth.shape[1:]
+    for view in range(maps.depth.shape[0]):
+        index = agreed.kept[view].view(-1).nonzero()[:, 0]
+        points = agreed.points[view].view(-1, 3)[index]
+        own = score[view].view(-1)[index]
+        best = torch.zeros_like(own)
+        for other in ranking[view].tolist():
+            pixel, depth = _project(maps.K[other], pose[other], points)
+            column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
+            inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (depth > 0)
+            column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+            same = inside & agreed.kept[other][row, column]
+            same &= (maps.depth[other][row, column] / depth - 1).abs() < 1.5 * DEPTH_TOLERANCE
+            rival = score[other][row, column] * (1.0 + 1e-4 * (other < view))  # equal evidence: the earlier view
+            best = torch.maximum(best, torch.where(same, rival, torch.zeros_like(rival)))
+        agreed.owner[view].view(-1)[index] = own >= best
 
 
 def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
@@ -86,14 +115,12 @@ def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
     )
 
 
-def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor, normals: Tensor):
-    """Number of agreeing views (own included) and of views that see through, the mean point, and ownership."""
+def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number of agreeing views (own included), number of views that see through, and the mean point."""
     pose = maps.cam_from_unit
-    centers = -torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3])
     pixel, z = _project(maps.K[view], pose[view], points)
     count, conflicts = torch.ones(len(points)), torch.zeros(len(points))
-    total, best = points.clone(), torch.zeros(len(points))
-    own = _view_quality(points, normals, centers[view])
+    total = points.clone()
     for other in near.tolist():
         there, depth = _project(maps.K[other], pose[other], points)
         seen, valid = _lookup(maps.depth[other], there)
@@ -106,9 +133,7 @@ def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor, normal
         count += close
         conflicts += valid & (seen > depth * (1 + 3 * DEPTH_TOLERANCE))
         total += torch.where(close[:, None], y, torch.zeros_like(y))
-        quality = _view_quality(points, normals, centers[other])
-        best = torch.maximum(best, torch.where(close, quality, torch.zeros_like(quality)))
-    return count, conflicts, total / count[:, None], own >= 0.97 * best
+    return count, conflicts, total / count[:, None]
 
 
 def _project(K: Tensor, pose: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,12 +162,6 @@ def _lookup(depth: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
     nearest = tap.gather(1, weight.argmax(1, keepdim=True))[:, 0]
     value = torch.where(smooth, blended, nearest)
     return value, inside & (value > 0)
-
-
-def _view_quality(points: Tensor, normals: Tensor, center: Tensor) -> Tensor:
-    towards = center - points
-    distance = towards.norm(dim=-1)
-    return (normals * towards).sum(-1).clamp_min(0) / distance.square()
 
 
 def footprint(maps: SurfaceMaps, view: int) -> Tensor:
