@@ -19,6 +19,7 @@ from uner3d.files import atomic_file
 from .pictures import curves_picture, data_address, depth_picture
 
 MAX_WIDTH = 480  # pixels of the widest picture
+MAX_TURNTABLE_WIDTH = 640
 _STAGE_COLOURS = ("#9db4cf", "#1f6feb", "#12a594", "#f2a33c", "#8e6bd8", "#e5627a", "#66788a")
 _METRIC_NAMES = {
     "psnr": "held-out PSNR (dB)", "ssim": "held-out SSIM", "psnr_mask": "held-out PSNR inside the mask (dB)",
@@ -53,7 +54,7 @@ class ReportData:
 
 
 def write_report(path: str | Path, data: ReportData) -> None:
-    """Write the page; pictures wider than 480 pixels are reduced.
+    """Write the page; pictures wider than 480 pixels (640 for the turntable) are reduced.
 
     Raises OSError where ``path`` cannot be written, ValueError for pictures of another shape.
     """
@@ -105,10 +106,8 @@ def _parts(data: ReportData) -> Iterable[str]:
     )
     yield _stages(data.stages)
     metrics = {_METRIC_NAMES.get(name, name): value for name, value in data.metrics.items()}
-    tables = [
-        _section(name, _table(rows)) for name, rows in (("Measures", metrics), ("Settings", data.settings)) if rows
-    ]
-    yield f'<div class="tables">\n{"".join(tables)}</div>' if tables else ""
+    yield _section("Measures", _table(metrics)) if metrics else ""
+    yield _section("Settings", _table(data.settings)) if data.settings else ""
     yield _section("Command", f"<pre>{escape(data.command)}</pre>") if data.command else ""
     commit = f", commit {escape(data.commit)}" if data.commit else ""
     yield f"<footer>uner3d {escape(__version__)}{commit}</footer>"
@@ -148,7 +147,7 @@ def _tiles(data: ReportData) -> str:
 def _turntable(frames: list[NDArray]) -> str:
     if not frames:
         return ""
-    addresses = [data_address(frame, max_width=MAX_WIDTH) for frame in frames]
+    addresses = [data_address(frame, max_width=MAX_TURNTABLE_WIDTH) for frame in frames]
     controls = (
         f'<div class="controls" hidden><button type="button">Play</button>'
         f'<input type="range" min="0" max="{len(frames) - 1}" value="0" aria-label="Turn"></div>'
@@ -195,8 +194,11 @@ def _stages(stages: Mapping[str, float]) -> str:
 
 
 def _table(rows: Mapping[str, Any]) -> str:
-    lines = (f"<tr><td>{escape(name)}</td><td>{escape(show_value(value))}</td></tr>" for name, value in rows.items())
-    return f"<table>{''.join(lines)}</table>"
+    """Two columns of rows, or one where there are few."""
+    lines = [f"<tr><td>{escape(name)}</td><td>{escape(show_value(value))}</td></tr>" for name, value in rows.items()]
+    half = (len(lines) + 1) // 2 if len(lines) > 6 else len(lines)
+    tables = "".join(f"<table>{''.join(part)}</table>" for part in (lines[:half], lines[half:]) if part)
+    return f'<div class="tables">{tables}</div>'
 
 
 def _image(picture: NDArray, alt: str) -> str:

@@ -97,7 +97,7 @@ def _plot(axes: Any, label: str, curves: Mapping[str, tuple[Sequence[float], Seq
         axes.legend(fontsize=8, frameon=False, ncols=2)
     axes.set_title(label, fontsize=10, loc="left", color="#17202b")
     axes.set_xlabel("step", fontsize=9, color="#5b6776")
-    axes.tick_params(labelsize=8, colors="#5b6776")
+    axes.tick_params(which="both", labelsize=8, colors="#5b6776")
     axes.grid(True, color="#e2e6eb", linewidth=0.7)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))

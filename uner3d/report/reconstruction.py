@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_HELD_OUT = 8
 MAX_PHOTOS = 12
 N_FRAMES = 36
-_FRAME_SIZE = (480, 360)
+_FRAME_SIZE = (640, 480)
 _TURNTABLE_POINTS = 400_000
 _ELSEWHERE = {"warnings", "seconds", "settings", "commit", "command"}  # shown in parts of their own
 
@@ -47,6 +47,8 @@ def write_reconstruction_report(
     photos = fitted.photos.images
     held = _spread(outcome.held_out, MAX_HELD_OUT)
     metrics = {name: value for name, value in outcome.metrics.items() if name not in _ELSEWHERE}
+    if "photo_size" in metrics:
+        metrics["photo_size"] = " x ".join(map(str, metrics["photo_size"]))
     data = ReportData(
         title=_title(scene.path),
         command=command,
