@@ -101,9 +101,8 @@ def _parts(data: ReportData) -> Iterable[str]:
     yield _turntable(data.turntable)
     yield _heldout(data.heldout)
     yield _section("Photos", _strip(data.input_images)) if data.input_images else ""
-    yield (
-        _section("Training", f'<img alt="Training curves" src="{curves_picture(data.curves)}">') if data.curves else ""
-    )
+    curves = f'<img alt="Training curves" src="{curves_picture(data.curves)}">' if data.curves else ""
+    yield _section("Training", curves) if curves else ""
     yield _stages(data.stages)
     metrics = {_METRIC_NAMES.get(name, name): value for name, value in data.metrics.items()}
     yield _section("Measures", _table(metrics)) if metrics else ""
