@@ -76,7 +76,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     with stages.stage("report"):
         from uner3d.report.reconstruction import write_reconstruction_report
 
-        write_reconstruction_report(out, scene, fitted, outcome, command)
+        write_reconstruction_report(out, scene, fitted, outcome, command, stages.seconds, read_curves(run))
     outcome.metrics["seconds"] = {name: round(value, 2) for name, value in stages.seconds.items()}
     outcome.metrics["seconds_total"] = round(time.monotonic() - begin, 2)
     write_json(out / "metrics.json", _finite(outcome.metrics))

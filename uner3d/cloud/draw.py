@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MAX_RADIUS = 6.0  # pixels; the cost of a disc grows with its area
-_FILL_PASSES = 2
+_MAX_RADIUS = 12.0  # pixels; the cost of a disc grows with its area
+_FILL_PASSES = 4
 _SURROUNDED = 5  # of 8 neighbours; a pixel beside a straight silhouette has only 3, so that outlines do not grow
 
 
@@ -35,19 +35,20 @@ def draw_cloud(
     points, colours, K, cam_from_world = _checked(xyz, rgb, K, cam_from_world, width, height)
     u, v, z, rows = _project(points, K, cam_from_world, width, height, near)
     focal = float(np.sqrt(abs(K[0, 0] * K[1, 1])))
-    diameter = np.maximum(0.0 if footprint is None else footprint, z / focal)
-    radius = np.minimum(0.5 * diameter * focal / z, _MAX_RADIUS)
+    diameter = np.maximum(np.float32(footprint or 0.0), z / np.float32(focal))
+    shown = _not_hidden(u, v, z, 1.5 * diameter, width, height)
+    u, v, z, rows, diameter = (part[shown] for part in (u, v, z, rows, diameter))
+    radius = np.minimum(0.5 * diameter * np.float32(focal) / z, np.float32(_MAX_RADIUS))
     pixel, point = _cover(u, v, radius, width, height)
-    depth = np.full(width * height, np.inf, np.float32)
-    np.minimum.at(depth, pixel, z[point])
-    front = z[point] <= depth[pixel] + 1.5 * diameter[point]
+    nearest = _nearest(pixel, z[point], width * height)
+    front = z[point] <= nearest[pixel] + 1.5 * diameter[point]
     pixel, point = pixel[front], point[front]
     count = np.bincount(pixel, minlength=width * height)
     picture = np.empty((height, width, 3), np.float32)
     for channel in range(3):
         total = np.bincount(pixel, colours[rows[point], channel], width * height)
         picture[..., channel] = (total / np.maximum(count, 1)).reshape(height, width)
-    depth = depth.reshape(height, width)
+    depth = nearest.reshape(height, width)
     gap = 4.0 * float(np.median(diameter)) if len(diameter) else 0.0
     for _ in range(_FILL_PASSES):
         _fill_surrounded(picture, depth, gap)
@@ -87,25 +88,40 @@ def _project(
     return u[beside], v[beside], z[beside], rows[beside]
 
 
+def _nearest(pixel: NDArray, z: NDArray[np.float32], n_pixels: int) -> NDArray[np.float32]:
+    depth = np.full(n_pixels, np.inf, np.float32)
+    np.minimum.at(depth, pixel, z)
+    return depth
+
+
+def _not_hidden(u: NDArray, v: NDArray, z: NDArray, tolerance: NDArray, width: int, height: int) -> NDArray[np.int64]:
+    """Rows of the points that no other one of the same pixel hides: half of all, found before discs are drawn."""
+    column = np.floor(u).astype(np.int32).clip(-1, width) + 1  # those beside the picture share a border of one pixel
+    line = np.floor(v).astype(np.int32).clip(-1, height) + 1
+    pixel = line * (width + 2) + column
+    return np.flatnonzero(z <= _nearest(pixel, z, (width + 2) * (height + 2))[pixel] + tolerance)
+
+
 def _cover(u: NDArray, v: NDArray, radius: NDArray, width: int, height: int) -> tuple[NDArray, NDArray]:
     """The pixels that each disc covers: (k,) flat pixel and (k,) row of its disc; at least the pixel it falls into."""
-    column, line = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
+    column, line = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
     reach = int(np.ceil(radius.max(initial=0.0) - 0.5))  # radius 0.5 stays within its own pixel
     pixels, points = [], []
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
-            j, i = column + dx, line + dy
+            # a disc's centre is at most sqrt(1/2) from the middle of the pixel it falls into
+            point = np.flatnonzero(radius > np.hypot(dx, dy) - 0.7072)
+            j, i = column[point] + dx, line[point] + dy
             inside = (j >= 0) & (j < width) & (i >= 0) & (i < height)
             if dx or dy:
-                inside &= (j + 0.5 - u) ** 2 + (i + 0.5 - v) ** 2 <= radius**2
-            point = np.flatnonzero(inside)
-            pixels.append(i[point] * width + j[point])
-            points.append(point)
+                inside &= (j + 0.5 - u[point]) ** 2 + (i + 0.5 - v[point]) ** 2 <= radius[point] ** 2
+            pixels.append((i * width + j)[inside])
+            points.append(point[inside])
     return np.concatenate(pixels), np.concatenate(points)
 
 
 def _fill_surrounded(picture: NDArray[np.float32], depth: NDArray[np.float32], gap: float) -> None:
-    """Fill, in place, pixels that lie more than ``gap`` behind most of their neighbours (empty ones lie at infinity)."""
+    """Fill, in place, pixels more than ``gap`` behind most of their neighbours (empty ones lie at infinity)."""
     height, width = depth.shape
     padded = np.pad(depth, 1, constant_values=np.inf)
     shifts = [(dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]

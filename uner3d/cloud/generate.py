@@ -15,7 +15,7 @@ from uner3d.train.photos import PhotoSet, UnitFrame
 
 from .agree import Agreed, footprint
 from .ply import PlyWriter
-from .resample import Quads, attributes, candidates, radius_for_count, surface_quads, thin
+from .resample import attributes, candidates, radius_for_count, surface_quads, thin
 from .surface import SurfaceMaps
 
 COLOUR_SOURCES = 6

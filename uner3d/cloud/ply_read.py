@@ -32,13 +32,16 @@ class _Element:
     has_list: bool = False
 
 
-def read_ply(path: str | Path) -> Cloud:
+def read_ply(path: str | Path, max_points: int | None = None) -> Cloud:
     """Read the vertices of a PLY file as a Cloud; faces and other elements are ignored.
 
     Positions keep the file's precision (float32 or float64). Normals, colours (``red green blue``, ``r g b`` or
     ``diffuse_*``; floats in [0, 1] and 16-bit values become uint8), ``confidence`` and ``n_views`` are read where
-    present. Raises FileNotFoundError, or ValueError that names the file and says what is wrong: not a PLY, a broken
-    header, no vertices, no x, y, z, or cut short (with the bytes expected and found).
+    present. max_points: of more vertices than that, so many are drawn at random (the same ones each time), and of a
+    binary file only these are kept in memory.
+
+    Raises FileNotFoundError, or ValueError that names the file and says what is wrong: not a PLY, a broken header, no
+    vertices, no x, y, z, or cut short (with the bytes expected and found).
     """
     path = Path(path)
     if not path.is_file():
@@ -59,6 +62,9 @@ def read_ply(path: str | Path) -> Cloud:
             rows = _map_rows(path, file.tell(), order, vertex, before)
         else:
             rows = _read_ascii(path, file, vertex, sum(element.count for element in before))
+    if max_points is not None and len(rows) > max_points:
+        chosen = np.random.default_rng(0).choice(len(rows), max_points, replace=False, shuffle=False)
+        rows = rows[np.sort(chosen)]
     return _to_cloud(rows)
 
 

@@ -51,7 +51,7 @@ def turntable(
     frames = []
     for azimuth in azimuths:
         pose = _look_at_centre(axes, azimuth, elevation, distance)
-        image = draw_cloud(xyz, rgb, K, pose, width, height, background, 1.5 * spacing, 0.2 * distance)
+        image = draw_cloud(xyz, rgb, K, pose, width, height, background, 2 * spacing, 0.2 * distance)
         frames.append(_shrink(image, supersample))
     return frames
 
