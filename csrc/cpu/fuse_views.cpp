@@ -52,6 +52,11 @@ void collect_taps(const FuseViewsArgs<T>& a, const std::vector<core::Camera<T>>&
 }
 
 template <class T>
+void fetch_taps(const FuseViewsArgs<T>& a, const WeightedTap<T>* taps, std::int64_t n_taps) {
+  for (std::int64_t i = 0; i < n_taps; ++i) prefetch_tap(a.maps, taps[i].tap, a.n_channels);
+}
+
+template <class T>
 void fuse_point(const FuseViewsArgs<T>& a, const WeightedTap<T>* taps, std::int64_t n_taps, T sum, T* mean_out,
                 T* var_out) {
   const T inv_sum = sum > T(0) ? T(1) / sum : T(0);
@@ -82,10 +87,22 @@ GradRows<T> grad_rows(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros
 }
 
 template <class T>
+void fetch_for_backward(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros, std::int64_t point,
+                        const Tap<T>& tap, bool to_maps) {
+  const GradRows<T> rows = grad_rows(a, zeros, point);
+  prefetch(rows.mean, a.n_channels);
+  prefetch(rows.grad_mean, a.n_channels);
+  prefetch(rows.grad_var, a.n_channels);
+  prefetch_tap(a.maps, tap, a.n_channels);
+  if (to_maps) prefetch_tap(a.grad_maps, tap, a.n_channels);
+}
+
+template <class T>
 void add_grad_maps(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras,
                    const std::uint32_t* order, std::int64_t base, std::int64_t end, RowRange rows,
                    const std::vector<T>& zeros) {
-  for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows,
+  const auto fetch = [&](std::int64_t point, const Tap<T>& tap) { fetch_for_backward(a, zeros, point, tap, true); };
+  for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows, fetch,
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
     const T w = view_weight(a, point, view);
     if (w == T(0)) return;
@@ -143,25 +160,27 @@ template <class T>
 void grad_tile(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, const PointTile<T>& tile,
                const std::vector<T>& zeros, double* shared) {
   TileView<T> at;
+  SeenTaps<T> seen;
   T grad_points[kTile][3] = {};
   for (std::int64_t v = 0; v < a.views.n_views; ++v) {
+    T grad_weights[kTile] = {};
     project_tile(cameras[v], a.views, tile, at);
-    for (int p = 0; p < tile.n; ++p) {
+    seen_taps(tile, at, v, a.views, a.n_channels, seen);
+    const auto fetch = [&](int p, const Tap<T>& tap) { fetch_for_backward(a, zeros, tile.index[p], tap, false); };
+    for_seen(seen, fetch, [&](int p, const Tap<T>& tap) {
       const std::int64_t point = tile.index[p];
-      T grad_weight = 0;
-      if (at.seen[p] && follows_weight(a, point, v)) {
-        grad_weight = a.grad_weight_sum ? a.grad_weight_sum[point] : T(0);
-        if (a.weight_sum[point] > T(0)) {
-          const T inv_sum = T(1) / a.weight_sum[point], share = view_weight(a, point, v) * inv_sum;
-          const auto sums = sum_channels(a, make_tap(at, p, v, a.views, a.n_channels), at.ax[p], at.ay[p],
-                                         grad_rows(a, zeros, point), a.var + point * a.n_channels);
-          grad_weight += inv_sum * sums.weight;
-          core::project_backward(cameras[v], at.u[p], at.v[p], at.inv_z[p], share * sums.u, share * sums.v,
-                                 grad_points[p]);
-        }
-      }
-      if (shared) shared[v] += grad_weight;
-      else if (a.grad_weights) a.grad_weights[point * a.views.n_views + v] = grad_weight;
+      if (!follows_weight(a, point, v)) return;
+      grad_weights[p] = a.grad_weight_sum ? a.grad_weight_sum[point] : T(0);
+      if (!(a.weight_sum[point] > T(0))) return;
+      const T inv_sum = T(1) / a.weight_sum[point], share = view_weight(a, point, v) * inv_sum;
+      const auto sums = sum_channels(a, tap, at.ax[p], at.ay[p], grad_rows(a, zeros, point),
+                                     a.var + point * a.n_channels);
+      grad_weights[p] += inv_sum * sums.weight;
+      core::project_backward(cameras[v], at.u[p], at.v[p], at.inv_z[p], share * sums.u, share * sums.v, grad_points[p]);
+    });
+    for (int p = 0; p < tile.n; ++p) {
+      if (shared) shared[v] += grad_weights[p];
+      else if (a.grad_weights) a.grad_weights[tile.index[p] * a.views.n_views + v] = grad_weights[p];
     }
   }
   if (a.grad_points)
@@ -172,6 +191,8 @@ void grad_tile(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>
 template <class T>
 void fuse_views_forward(const FuseViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
+  advise_large_pages(a.mean, a.n_points * a.n_channels);
+  advise_large_pages(a.var, a.n_points * a.n_channels);
   for_ordered_blocks(a.points, a.n_points, n_threads, [&](const std::uint32_t* order, std::int64_t base,
                                                           std::int64_t base_end) {
     parallel_for(base_end - base, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
@@ -182,8 +203,10 @@ void fuse_views_forward(const FuseViewsArgs<T>& a, int n_threads) {
       for (std::int64_t i = base + begin; i < base + end; i += kTile) {
         load_tile(a.points, order, base, i, base + end, tile);
         collect_taps(a, cameras, tile, taps.data(), counts, sums);
+        fetch_taps(a, taps.data(), counts[0]);
         for (int p = 0; p < tile.n; ++p) {
           const std::int64_t at = tile.index[p];
+          if (p + 1 < tile.n) fetch_taps(a, taps.data() + (p + 1) * a.views.n_views, counts[p + 1]);
           a.weight_sum[at] = sums[p];
           fuse_point(a, taps.data() + p * a.views.n_views, counts[p], sums[p], a.mean + at * a.n_channels,
                      a.var + at * a.n_channels);

@@ -51,7 +51,8 @@ void sum_channels(const SampleViewsGradArgs<T>& a, const Tap<T>& tap, T ax, T ay
 
 template <class T>
 void add_grad_maps(const SampleViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows,
+  const auto fetch = [&](std::int64_t, const Tap<T>& tap) { prefetch_tap(a.grad_maps, tap, a.n_channels); };
+  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows, fetch,
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
     const T* from = a.grad_values + (point * a.views.n_views + view) * a.n_channels;
     for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
@@ -87,6 +88,7 @@ void grad_points_tile(const SampleViewsGradArgs<T>& a, const std::vector<core::C
 template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
+  advise_large_pages(a.values, a.n_points * a.views.n_views * a.n_channels);
   parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
     PointTile<T> tile;
     TileView<T> at;

@@ -8,10 +8,12 @@
 #include "../core/camera.h"
 #include "../ops/views.h"
 #include "lanes.h"
+#include "memory.h"
 
 namespace uner3d::cpu {
 
 constexpr int kTile = 32;
+constexpr int kAhead = 4;  // taps between the fetch of a pixel and its use
 
 template <class T>
 struct PointTile {
@@ -98,6 +100,42 @@ template <class V, class T>
 inline __attribute__((always_inline)) V sample(const T* maps, const Tap<T>& tap, std::int64_t channel) {
   const auto c = load_corners<V>(maps, tap, channel);
   return core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
+}
+
+// Fetches the four pixels of a tap ahead of their use.
+template <class T>
+inline __attribute__((always_inline)) void prefetch_tap(const T* maps, const Tap<T>& tap, std::int64_t n_channels) {
+  prefetch(maps + tap.offset, tap.step_column + n_channels);
+  if (tap.step_row) prefetch(maps + tap.offset + tap.step_row, tap.step_column + n_channels);
+}
+
+// The points of a tile that a view sees, one after another.
+template <class T>
+struct SeenTaps {
+  Tap<T> taps[kTile];
+  int place[kTile];  // in the tile
+  int n = 0;
+};
+
+template <class T>
+void seen_taps(const PointTile<T>& tile, const TileView<T>& at, std::int64_t view, const Views<T>& views,
+               std::int64_t n_channels, SeenTaps<T>& out) {
+  out.n = 0;
+  for (int p = 0; p < tile.n; ++p) {
+    out.taps[out.n] = make_tap(at, p, view, views, n_channels);
+    out.place[out.n] = p;
+    out.n += at.seen[p] != 0;  // no branch: which views see a point is hard to predict
+  }
+}
+
+// Calls use(place, tap) for each, and fetch(place, tap) some calls earlier.
+template <class T, class Fetch, class Use>
+inline __attribute__((always_inline)) void for_seen(const SeenTaps<T>& seen, const Fetch& fetch, const Use& use) {
+  for (int i = 0; i < std::min(kAhead, seen.n); ++i) fetch(seen.place[i], seen.taps[i]);
+  for (int i = 0; i < seen.n; ++i) {
+    if (i + kAhead < seen.n) fetch(seen.place[i + kAhead], seen.taps[i + kAhead]);
+    use(seen.place[i], seen.taps[i]);
+  }
 }
 
 template <class T>
