@@ -86,23 +86,27 @@ GradRows<T> grad_rows(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros
   return {a.mean + at, a.grad_mean ? a.grad_mean + at : zeros.data(), a.grad_var ? a.grad_var + at : zeros.data()};
 }
 
+// Asks for all that the backward reads of a point, whichever the view.
 template <class T>
-void fetch_for_backward(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros, std::int64_t point,
-                        const Tap<T>& tap, bool to_maps) {
+void fetch_point(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros, std::int64_t point) {
   const GradRows<T> rows = grad_rows(a, zeros, point);
   prefetch(rows.mean, a.n_channels);
   prefetch(rows.grad_mean, a.n_channels);
   prefetch(rows.grad_var, a.n_channels);
-  prefetch_tap(a.maps, tap, a.n_channels);
-  if (to_maps) prefetch_tap(a.grad_maps, tap, a.n_channels);
+  prefetch(a.weight_sum + point, 1);
+  if (a.view_weights && a.weights_per_point) prefetch(a.view_weights + point * a.views.n_views, a.views.n_views);
 }
 
 template <class T>
 void add_grad_maps(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras,
                    const std::uint32_t* order, std::int64_t base, std::int64_t end, RowRange rows,
                    const std::vector<T>& zeros) {
-  const auto fetch = [&](std::int64_t point, const Tap<T>& tap) { fetch_for_backward(a, zeros, point, tap, true); };
-  for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows, fetch,
+  const auto fetch_row = [&](std::int64_t point) { fetch_point(a, zeros, point); };
+  const auto fetch = [&](const Tap<T>& tap) {
+    prefetch_tap(a.maps, tap, a.n_channels);
+    prefetch_tap(a.grad_maps, tap, a.n_channels);
+  };
+  for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows, fetch_row, fetch,
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
     const T w = view_weight(a, point, view);
     if (w == T(0)) return;
@@ -166,7 +170,7 @@ void grad_tile(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>
     T grad_weights[kTile] = {};
     project_tile(cameras[v], a.views, tile, at);
     seen_taps(tile, at, v, a.views, a.n_channels, seen);
-    const auto fetch = [&](int p, const Tap<T>& tap) { fetch_for_backward(a, zeros, tile.index[p], tap, false); };
+    const auto fetch = [&](const Tap<T>& tap) { prefetch_tap(a.maps, tap, a.n_channels); };
     for_seen(seen, fetch, [&](int p, const Tap<T>& tap) {
       const std::int64_t point = tile.index[p];
       if (!follows_weight(a, point, v)) return;
@@ -236,12 +240,13 @@ void fuse_views_backward(const FuseViewsGradArgs<T>& a, int n_threads) {
     // Shared weights: one sum per chunk, added up in the order of the chunks.
     std::vector<double> partial(static_cast<std::size_t>((base_end - base + kChunk - 1) / kChunk * n_shared), 0.0);
     parallel_for(base_end - base, kChunk, n_threads, [&](std::int64_t begin, std::int64_t end) {
-      PointTile<T> tile;
       double* sums = n_shared ? partial.data() + begin / kChunk * n_shared : nullptr;
-      for (std::int64_t i = base + begin; i < base + end; i += kTile) {
-        load_tile(a.points, order, base, i, base + end, tile);
-        grad_tile(a, cameras, tile, zeros, sums);
-      }
+      const auto fetch = [&](std::int64_t point) {
+        fetch_point(a, zeros, point);
+        prefetch(a.var + point * a.n_channels, a.n_channels);
+      };
+      for_tiles(a.points, order, base, base + begin, base + end, fetch,
+                [&](const PointTile<T>& tile) { grad_tile(a, cameras, tile, zeros, sums); });
     });
     for (std::size_t i = 0; i < partial.size(); ++i) shared[i % shared.size()] += partial[i];
   });

@@ -51,8 +51,8 @@ void sum_channels(const SampleViewsGradArgs<T>& a, const Tap<T>& tap, T ax, T ay
 
 template <class T>
 void add_grad_maps(const SampleViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  const auto fetch = [&](std::int64_t, const Tap<T>& tap) { prefetch_tap(a.grad_maps, tap, a.n_channels); };
-  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows, fetch,
+  const auto fetch = [&](const Tap<T>& tap) { prefetch_tap(a.grad_maps, tap, a.n_channels); };
+  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows, [](std::int64_t) {}, fetch,
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
     const T* from = a.grad_values + (point * a.views.n_views + view) * a.n_channels;
     for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {

@@ -12,7 +12,7 @@
 namespace uner3d::cpu {
 
 constexpr std::int64_t kOrderBlock = std::int64_t(1) << 22;   // points per order: bounds the memory of large calls
-constexpr std::int64_t kSortedRun = std::int64_t(1) << 17;    // points sorted together: bounds the span of the outputs
+constexpr std::int64_t kSortedRun = std::int64_t(1) << 20;    // points sorted together: bounds the span of the outputs
 constexpr std::int64_t kSortFrom = 4096;  // points; below, sorting costs more than the cache misses it saves
 constexpr int kCellBits = 7;                                  // per axis
 constexpr int kDigitBits = 11;                                // two radix passes over 3 kCellBits

@@ -67,18 +67,16 @@ inline __attribute__((always_inline)) void add_to_row(T* to, std::int64_t step_c
 }
 
 // For every point and view seen, in the order of the points, calls add(point, view, tap, own_first, own_second) where the
-// calling thread owns the tap's first or second row, and fetch(point, tap) a little earlier.
-template <class T, class Fetch, class Add>
+// calling thread owns the tap's first or second row; fetch_point(point) and fetch_tap(tap) a little earlier.
+template <class T, class FetchPoint, class FetchTap, class Add>
 void for_owned_taps(const Views<T>& views, const std::vector<core::Camera<T>>& cameras, const T* points,
                     const std::uint32_t* order, std::int64_t base, std::int64_t end, std::int64_t n_channels,
-                    RowRange rows, const Fetch& fetch, const Add& add) {
+                    RowRange rows, const FetchPoint& fetch_point, const FetchTap& fetch_tap, const Add& add) {
   if (rows.begin == rows.end) return;
   const std::int64_t first_view = rows.begin / views.height, last_view = (rows.end - 1) / views.height;
-  PointTile<T> tile;
   TileView<T> at;
   SeenTaps<T> seen;
-  for (std::int64_t begin = base; begin < end; begin += kTile) {
-    load_tile(points, order, base, begin, end, tile);
+  for_tiles(points, order, base, base, end, fetch_point, [&](const PointTile<T>& tile) {
     for (std::int64_t v = first_view; v <= last_view; ++v) {
       project_tile(cameras[v], views, tile, at);
       for (int p = 0; p < tile.n; ++p) {
@@ -86,13 +84,12 @@ void for_owned_taps(const Views<T>& views, const std::vector<core::Camera<T>>& c
         at.seen[p] &= rows.has(row) | rows.has(row + at.row_step[p]);
       }
       seen_taps(tile, at, v, views, n_channels, seen);
-      for_seen(seen, [&](int p, const Tap<T>& tap) { fetch(tile.index[p], tap); },
-               [&](int p, const Tap<T>& tap) {
-                 const std::int64_t row = v * views.height + at.row[p];
-                 add(tile.index[p], v, tap, rows.has(row), rows.has(row + at.row_step[p]));
-               });
+      for_seen(seen, fetch_tap, [&](int p, const Tap<T>& tap) {
+        const std::int64_t row = v * views.height + at.row[p];
+        add(tile.index[p], v, tap, rows.has(row), rows.has(row + at.row_step[p]));
+      });
     }
-  }
+  });
 }
 
 }  // namespace uner3d::cpu

@@ -13,7 +13,7 @@
 namespace uner3d::cpu {
 
 constexpr int kTile = 32;
-constexpr int kAhead = 4;  // taps between the fetch of a pixel and its use
+constexpr int kAhead = 8;  // taps between the fetch of a pixel and its use
 
 template <class T>
 struct PointTile {
@@ -35,6 +35,25 @@ void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, s
     tile.x[p] = points[3 * index];
     tile.y[p] = points[3 * index + 1];
     tile.z[p] = points[3 * index + 2];
+  }
+}
+
+// Calls use(tile) for the points begin..end tile by tile, and fetch(point) for each point of the tile after it: what
+// lies in the caller's order is far apart in the sorted one, so it must be asked for early.
+template <class T, class Fetch, class Use>
+inline __attribute__((always_inline)) void for_tiles(const T* points, const std::uint32_t* order, std::int64_t base,
+                                                     std::int64_t begin, std::int64_t end, const Fetch& fetch,
+                                                     const Use& use) {
+  if (begin >= end) return;
+  PointTile<T> tiles[2];
+  const auto load = [&](std::int64_t from, PointTile<T>& tile) {
+    load_tile(points, order, base, from, end, tile);
+    for (int p = 0; p < tile.n; ++p) fetch(tile.index[p]);
+  };
+  load(begin, tiles[0]);
+  for (int current = 0; begin < end; begin += kTile, current ^= 1) {
+    if (begin + kTile < end) load(begin + kTile, tiles[current ^ 1]);
+    use(tiles[current]);
   }
 }
 
@@ -128,12 +147,12 @@ void seen_taps(const PointTile<T>& tile, const TileView<T>& at, std::int64_t vie
   }
 }
 
-// Calls use(place, tap) for each, and fetch(place, tap) some calls earlier.
+// Calls use(place, tap) for each, and fetch(tap) some calls earlier.
 template <class T, class Fetch, class Use>
 inline __attribute__((always_inline)) void for_seen(const SeenTaps<T>& seen, const Fetch& fetch, const Use& use) {
-  for (int i = 0; i < std::min(kAhead, seen.n); ++i) fetch(seen.place[i], seen.taps[i]);
+  for (int i = 0; i < std::min(kAhead, seen.n); ++i) fetch(seen.taps[i]);
   for (int i = 0; i < seen.n; ++i) {
-    if (i + kAhead < seen.n) fetch(seen.place[i + kAhead], seen.taps[i + kAhead]);
+    if (i + kAhead < seen.n) fetch(seen.taps[i + kAhead]);
     use(seen.place[i], seen.taps[i]);
   }
 }

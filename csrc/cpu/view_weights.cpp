@@ -187,7 +187,8 @@ void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
 
 template <class T>
 void add_grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, [](std::int64_t, const Tap<T>&) {},
+  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, [](std::int64_t) {},
+                 [](const Tap<T>&) {},
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
     const core::Camera<T>& camera = cameras[view];
     const T *x = a.points + 3 * point, grad = a.grad_weights[point * a.views.n_views + view];
