@@ -21,7 +21,7 @@ UNER3D_HD Ray<T> ray_to(T x, T y, T z) {
 
 // max(0, cosine) between that ray and a target direction.
 template <class T>
-UNER3D_HD T ray_cosine(const Ray<T>& ray, T x, T y, T z) {
+UNER3D_HD T ray_cosine(Ray<T> ray, T x, T y, T z) {
   const T cosine = ray.x * x + ray.y * y + ray.z * z;
   return cosine > T(0) ? cosine : T(0);
 }
@@ -52,17 +52,20 @@ UNER3D_HD T power_of(T x, T power, int integer) {
   return integer >= 0 ? integer_power(x, integer) : std::pow(x, power);
 }
 
-// A depth that can be trusted: finite and in front of the camera.
+// Whether all four are depths: positive and finite (a sum with NaN or infinity in it has no difference of 0 from
+// itself).
 template <class T>
-UNER3D_HD bool is_depth(T depth) {
-  return (depth > T(0)) & (depth - depth == T(0));
+UNER3D_HD bool are_depths(T a, T b, T c, T d) {
+  const T sum = T(0.25) * a + T(0.25) * b + T(0.25) * c + T(0.25) * d;
+  return (a > T(0)) & (b > T(0)) & (c > T(0)) & (d > T(0)) & (sum - sum == T(0));
 }
 
 // 1 up to `tolerance` (relative) behind the surface at `depth`, falling to 0 at twice that.
 template <class T>
 UNER3D_HD T visibility(T z, T depth, T inv_tolerance) {
   const T v = T(2) - (z / depth - T(1)) * inv_tolerance;
-  return v < T(0) ? T(0) : (v > T(1) ? T(1) : v);
+  const T low = v > T(0) ? v : T(0);  // also for NaN
+  return low < T(1) ? low : T(1);
 }
 
 // Derivative of visibility to z and to the depth; zero where it is clamped.

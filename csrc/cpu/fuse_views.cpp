@@ -108,24 +108,24 @@ void add_grad_maps(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera
   };
   for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows, fetch_row, fetch,
                  [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
-    const T w = view_weight(a, point, view);
-    if (w == T(0)) return;
-    const T share = w / a.weight_sum[point];
-    const GradRows<T> from = grad_rows(a, zeros, point);
-    for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
-      using B = decltype(block);
-      using V = typename B::Vector;
-      V g[B::kCount];
-      for (int k = 0; k < B::kCount; ++k) {
-        const std::int64_t c = channel + k * B::kWidth;
-        g[k] = share * core::fuse_grad_sample(sample<V>(a.maps, tap, c), load<V>(from.mean + c),
-                                              load<V>(from.grad_mean + c), load<V>(from.grad_var + c));
-      }
-      T* to = a.grad_maps + tap.offset + channel;
-      if (first) add_to_row<B>(to, tap.step_column, tap.w[0], tap.w[1], g);
-      if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w[2], tap.w[3], g);
-    });
-  });
+                   const T w = view_weight(a, point, view);
+                   if (w == T(0)) return;
+                   const T share = w / a.weight_sum[point];
+                   const GradRows<T> from = grad_rows(a, zeros, point);
+                   for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
+                     using B = decltype(block);
+                     using V = typename B::Vector;
+                     V g[B::kCount];
+                     for (int k = 0; k < B::kCount; ++k) {
+                       const std::int64_t c = channel + k * B::kWidth;
+                       g[k] = share * core::fuse_grad_sample(sample<V>(a.maps, tap, c), load<V>(from.mean + c),
+                                                             load<V>(from.grad_mean + c), load<V>(from.grad_var + c));
+                     }
+                     T* to = a.grad_maps + tap.offset + channel;
+                     if (first) add_to_row<B>(to, tap.step_column, tap.w.w00, tap.w.w01, g);
+                     if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, g);
+                   });
+                 });
 }
 
 // Sums over the channels of one point and view: derivative to the weight (times W) and to the pixel position.
@@ -177,14 +177,16 @@ void grad_tile(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera<T>>
       grad_weights[p] = a.grad_weight_sum ? a.grad_weight_sum[point] : T(0);
       if (!(a.weight_sum[point] > T(0))) return;
       const T inv_sum = T(1) / a.weight_sum[point], share = view_weight(a, point, v) * inv_sum;
-      const auto sums = sum_channels(a, tap, at.ax[p], at.ay[p], grad_rows(a, zeros, point),
-                                     a.var + point * a.n_channels);
+      const auto sums =
+          sum_channels(a, tap, at.ax[p], at.ay[p], grad_rows(a, zeros, point), a.var + point * a.n_channels);
       grad_weights[p] += inv_sum * sums.weight;
       core::project_backward(cameras[v], at.u[p], at.v[p], at.inv_z[p], share * sums.u, share * sums.v, grad_points[p]);
     });
     for (int p = 0; p < tile.n; ++p) {
-      if (shared) shared[v] += grad_weights[p];
-      else if (a.grad_weights) a.grad_weights[tile.index[p] * a.views.n_views + v] = grad_weights[p];
+      if (shared)
+        shared[v] += grad_weights[p];
+      else if (a.grad_weights)
+        a.grad_weights[tile.index[p] * a.views.n_views + v] = grad_weights[p];
     }
   }
   if (a.grad_points)
@@ -197,27 +199,27 @@ void fuse_views_forward(const FuseViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
   advise_large_pages(a.mean, a.n_points * a.n_channels);
   advise_large_pages(a.var, a.n_points * a.n_channels);
-  for_ordered_blocks(a.points, a.n_points, n_threads, [&](const std::uint32_t* order, std::int64_t base,
-                                                          std::int64_t base_end) {
-    parallel_for(base_end - base, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<WeightedTap<T>> taps(static_cast<std::size_t>(kTile * a.views.n_views));
-      PointTile<T> tile;
-      std::int64_t counts[kTile];
-      T sums[kTile];
-      for (std::int64_t i = base + begin; i < base + end; i += kTile) {
-        load_tile(a.points, order, base, i, base + end, tile);
-        collect_taps(a, cameras, tile, taps.data(), counts, sums);
-        fetch_taps(a, taps.data(), counts[0]);
-        for (int p = 0; p < tile.n; ++p) {
-          const std::int64_t at = tile.index[p];
-          if (p + 1 < tile.n) fetch_taps(a, taps.data() + (p + 1) * a.views.n_views, counts[p + 1]);
-          a.weight_sum[at] = sums[p];
-          fuse_point(a, taps.data() + p * a.views.n_views, counts[p], sums[p], a.mean + at * a.n_channels,
-                     a.var + at * a.n_channels);
-        }
-      }
-    });
-  });
+  for_ordered_blocks(
+      a.points, a.n_points, n_threads, [&](const std::uint32_t* order, std::int64_t base, std::int64_t base_end) {
+        parallel_for(base_end - base, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
+          std::vector<WeightedTap<T>> taps(static_cast<std::size_t>(kTile * a.views.n_views));
+          PointTile<T> tile;
+          std::int64_t counts[kTile];
+          T sums[kTile];
+          for (std::int64_t i = base + begin; i < base + end; i += kTile) {
+            load_tile(a.points, order, base, i, base + end, tile);
+            collect_taps(a, cameras, tile, taps.data(), counts, sums);
+            fetch_taps(a, taps.data(), counts[0]);
+            for (int p = 0; p < tile.n; ++p) {
+              const std::int64_t at = tile.index[p];
+              if (p + 1 < tile.n) fetch_taps(a, taps.data() + (p + 1) * a.views.n_views, counts[p + 1]);
+              a.weight_sum[at] = sums[p];
+              fuse_point(a, taps.data() + p * a.views.n_views, counts[p], sums[p], a.mean + at * a.n_channels,
+                         a.var + at * a.n_channels);
+            }
+          }
+        });
+      });
 }
 
 template <class T>
@@ -228,28 +230,28 @@ void fuse_views_backward(const FuseViewsGradArgs<T>& a, int n_threads) {
   const std::int64_t n_shared = a.grad_weights && !a.weights_per_point ? a.views.n_views : 0;
   std::vector<double> shared(static_cast<std::size_t>(n_shared), 0.0);
   if (a.grad_maps) zero_fill(a.grad_maps, a.views.n_views * a.views.height * a.views.width * a.n_channels, n_threads);
-  for_ordered_blocks(a.points, a.n_points, n_threads, [&](const std::uint32_t* order, std::int64_t base,
-                                                          std::int64_t base_end) {
-    if (a.grad_maps) {
-      const auto ranges = balanced_rows(a.views, cameras, a.points, order, base, base_end, n_threads);
-      parallel_for(static_cast<std::int64_t>(ranges.size()), 1, n_threads, [&](std::int64_t i, std::int64_t) {
-        add_grad_maps(a, cameras, order, base, base_end, ranges[i], zeros);
+  for_ordered_blocks(
+      a.points, a.n_points, n_threads, [&](const std::uint32_t* order, std::int64_t base, std::int64_t base_end) {
+        if (a.grad_maps) {
+          const auto ranges = balanced_rows(a.views, cameras, a.points, order, base, base_end, n_threads);
+          parallel_for(static_cast<std::int64_t>(ranges.size()), 1, n_threads, [&](std::int64_t i, std::int64_t) {
+            add_grad_maps(a, cameras, order, base, base_end, ranges[i], zeros);
+          });
+        }
+        if (!a.grad_weights && !a.grad_points) return;
+        // Shared weights: one sum per chunk, added up in the order of the chunks.
+        std::vector<double> partial(static_cast<std::size_t>((base_end - base + kChunk - 1) / kChunk * n_shared), 0.0);
+        parallel_for(base_end - base, kChunk, n_threads, [&](std::int64_t begin, std::int64_t end) {
+          double* sums = n_shared ? partial.data() + begin / kChunk * n_shared : nullptr;
+          const auto fetch = [&](std::int64_t point) {
+            fetch_point(a, zeros, point);
+            prefetch(a.var + point * a.n_channels, a.n_channels);
+          };
+          for_tiles(a.points, order, base, base + begin, base + end, fetch,
+                    [&](const PointTile<T>& tile) { grad_tile(a, cameras, tile, zeros, sums); });
+        });
+        for (std::size_t i = 0; i < partial.size(); ++i) shared[i % shared.size()] += partial[i];
       });
-    }
-    if (!a.grad_weights && !a.grad_points) return;
-    // Shared weights: one sum per chunk, added up in the order of the chunks.
-    std::vector<double> partial(static_cast<std::size_t>((base_end - base + kChunk - 1) / kChunk * n_shared), 0.0);
-    parallel_for(base_end - base, kChunk, n_threads, [&](std::int64_t begin, std::int64_t end) {
-      double* sums = n_shared ? partial.data() + begin / kChunk * n_shared : nullptr;
-      const auto fetch = [&](std::int64_t point) {
-        fetch_point(a, zeros, point);
-        prefetch(a.var + point * a.n_channels, a.n_channels);
-      };
-      for_tiles(a.points, order, base, base + begin, base + end, fetch,
-                [&](const PointTile<T>& tile) { grad_tile(a, cameras, tile, zeros, sums); });
-    });
-    for (std::size_t i = 0; i < partial.size(); ++i) shared[i % shared.size()] += partial[i];
-  });
   for (std::int64_t v = 0; v < n_shared; ++v) a.grad_weights[v] = static_cast<T>(shared[v]);
 }
 

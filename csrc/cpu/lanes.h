@@ -1,5 +1,5 @@
-// Vectors of the width this module is compiled for, and a split of channels into blocks of them. Compiler vectors rather
-// than intrinsics: the same lines become SSE, AVX2, AVX-512 or NEON.
+// Vectors of the width this module is compiled for, and a split of channels into blocks of them. Compiler vectors
+// rather than intrinsics: the same lines become SSE, AVX2, AVX-512 or NEON.
 #pragma once
 
 #include <cstdint>

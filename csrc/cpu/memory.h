@@ -21,8 +21,8 @@ void advise_large_pages([[maybe_unused]] T* array, [[maybe_unused]] std::int64_t
 #endif
 }
 
-// Fetches `n` values into the cache ahead of their use. The empty asm keeps GCC from taking a function that does nothing
-// but prefetch for one without effect, whose calls it drops.
+// Fetches `n` values into the cache ahead of their use. The empty asm keeps GCC from taking a function that does
+// nothing but prefetch for one without effect, whose calls it drops.
 template <class T>
 inline __attribute__((always_inline)) void prefetch(const T* from, std::int64_t n) {
   const char *at = reinterpret_cast<const char*>(from), *end = reinterpret_cast<const char*>(from + n);

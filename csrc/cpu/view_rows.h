@@ -66,8 +66,8 @@ inline __attribute__((always_inline)) void add_to_row(T* to, std::int64_t step_c
   for (int i = 0; i < B::kCount; ++i) store(to + i * B::kWidth, load<V>(to + i * B::kWidth) + w_right * g[i]);
 }
 
-// For every point and view seen, in the order of the points, calls add(point, view, tap, own_first, own_second) where the
-// calling thread owns the tap's first or second row; fetch_point(point) and fetch_tap(tap) a little earlier.
+// For every point and view seen, in the order of the points, calls add(point, view, tap, own_first, own_second) where
+// the calling thread owns the tap's first or second row; fetch_point(point) and fetch_tap(tap) a little earlier.
 template <class T, class FetchPoint, class FetchTap, class Add>
 void for_owned_taps(const Views<T>& views, const std::vector<core::Camera<T>>& cameras, const T* points,
                     const std::uint32_t* order, std::int64_t base, std::int64_t end, std::int64_t n_channels,

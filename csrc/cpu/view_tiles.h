@@ -28,6 +28,14 @@ template <class T>
 void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, std::int64_t begin, std::int64_t end,
                PointTile<T>& tile) {
   tile.n = static_cast<int>(std::min<std::int64_t>(kTile, end - begin));
+  if (!order && tile.n == kTile) {  // the common case, free of branches
+    const T* from = points + 3 * begin;
+    for (int p = 0; p < kTile; ++p) {
+      tile.index[p] = begin + p;
+      tile.x[p] = from[3 * p], tile.y[p] = from[3 * p + 1], tile.z[p] = from[3 * p + 2];
+    }
+    return;
+  }
   for (int p = 0; p < kTile; ++p) {
     const std::int64_t i = begin + std::min(p, tile.n - 1);
     const std::int64_t index = order ? base + order[i - base] : i;
@@ -88,7 +96,7 @@ void project_tile(const core::Camera<T>& camera, const Views<T>& views, const Po
 template <class T>
 struct Tap {
   std::int64_t offset, step_column, step_row;
-  T w[4];
+  core::BilinearWeights<T> w;
 };
 
 template <class T>
@@ -98,7 +106,7 @@ inline __attribute__((always_inline)) Tap<T> make_tap(const TileView<T>& at, int
   tap.offset = ((view * views.height + at.row[p]) * views.width + at.column[p]) * n_channels;
   tap.step_column = at.column_step[p] * n_channels;
   tap.step_row = at.row_step[p] * views.width * n_channels;
-  core::bilinear_weights(at.ax[p], at.ay[p], tap.w);
+  tap.w = core::bilinear_weights(at.ax[p], at.ay[p]);
   return tap;
 }
 
@@ -119,6 +127,24 @@ template <class V, class T>
 inline __attribute__((always_inline)) V sample(const T* maps, const Tap<T>& tap, std::int64_t channel) {
   const auto c = load_corners<V>(maps, tap, channel);
   return core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
+}
+
+// The four pixels of a one-channel map around every point of a tile.
+template <class T>
+struct TileCorners {
+  T p00[kTile], p01[kTile], p10[kTile], p11[kTile];
+};
+
+template <class T>
+void gather(const T* map, std::int32_t width, const TileView<T>& at, TileCorners<T>& out) {
+#pragma omp simd
+  for (int p = 0; p < kTile; ++p) {
+    const std::int32_t top = at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
+    out.p00[p] = map[top];
+    out.p01[p] = map[top + at.column_step[p]];
+    out.p10[p] = map[bottom];
+    out.p11[p] = map[bottom + at.column_step[p]];
+  }
 }
 
 // Fetches the four pixels of a tap ahead of their use.

@@ -33,45 +33,21 @@ void apply_angle(const Args& a, const core::Camera<T>& camera, const PointTile<T
   }
 }
 
-// The four pixels of a one-channel map around every point of a tile.
-template <class T>
-struct TileCorners {
-  T p00[kTile], p01[kTile], p10[kTile], p11[kTile];
-};
-
-template <class T>
-void gather(const T* map, std::int64_t width, const TileView<T>& at, TileCorners<T>& out) {
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) {
-    const std::int64_t top = at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
-    out.p00[p] = map[top];
-    out.p01[p] = map[top + at.column_step[p]];
-    out.p10[p] = map[bottom];
-    out.p11[p] = map[bottom + at.column_step[p]];
-  }
-}
-
 template <class T>
 void apply_mask(const TileCorners<T>& c, const TileView<T>& at, T* factor) {
 #pragma omp simd
-  for (int p = 0; p < kTile; ++p) {
-    T w[4];
-    core::bilinear_weights(at.ax[p], at.ay[p], w);
-    factor[p] *= core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], w);
-  }
+  for (int p = 0; p < kTile; ++p)
+    factor[p] *= core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
 }
 
 template <class T>
 void apply_visibility(const TileCorners<T>& c, const TileView<T>& at, T inv_tolerance, T* factor) {
 #pragma omp simd
   for (int p = 0; p < kTile; ++p) {
-    T w[4];
-    core::bilinear_weights(at.ax[p], at.ay[p], w);
-    const bool known = core::is_depth(c.p00[p]) & core::is_depth(c.p01[p]) & core::is_depth(c.p10[p]) &
-                       core::is_depth(c.p11[p]);
-    const T depth = known ? core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], w) : T(1);
+    const T unknown = core::are_depths(c.p00[p], c.p01[p], c.p10[p], c.p11[p]) ? T(0) : T(1);
+    const T depth = core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
     const T visible = core::visibility(at.z[p], depth, inv_tolerance);
-    factor[p] *= known ? visible : T(1);
+    factor[p] *= visible > unknown ? visible : unknown;
   }
 }
 
@@ -87,15 +63,14 @@ void weigh_tile(const ViewWeightsArgs<T>& a, const core::Camera<T>& camera, std:
   const std::int64_t map = view * a.views.height * a.views.width;
   if (any && a.directions) apply_angle(a, camera, tile, factor);
   if (any && a.masks) {
-    gather(a.masks + map, a.views.width, at, corners);
+    gather(a.masks + map, static_cast<std::int32_t>(a.views.width), at, corners);
     apply_mask(corners, at, factor);
   }
   if (any && a.depths) {
-    gather(a.depths + map, a.views.width, at, corners);
+    gather(a.depths + map, static_cast<std::int32_t>(a.views.width), at, corners);
     apply_visibility(corners, at, T(1) / a.depth_tolerance, factor);
   }
-  for (int p = 0; p < tile.n; ++p)
-    a.weights[tile.index[p] * a.views.n_views + view] = at.seen[p] ? factor[p] : T(0);
+  for (int p = 0; p < tile.n; ++p) a.weights[tile.index[p] * a.views.n_views + view] = at.seen[p] ? factor[p] : T(0);
 }
 
 // One weight taken apart, for the backward.
@@ -119,7 +94,7 @@ Factors<T> factors_of(const ViewWeightsGradArgs<T>& a, const core::Camera<T>& ca
   if (a.masks) f.mask = sample<T>(a.masks, tap, 0);
   if (a.depths) {
     const auto c = load_corners<T>(a.depths, tap, 0);
-    f.depth_known = core::is_depth(c.p00) & core::is_depth(c.p01) & core::is_depth(c.p10) & core::is_depth(c.p11);
+    f.depth_known = core::are_depths(c.p00, c.p01, c.p10, c.p11);
     if (f.depth_known) {
       f.depth = core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
       f.visibility = core::visibility(z, f.depth, T(1) / a.depth_tolerance);
@@ -133,7 +108,8 @@ template <class T>
 void angle_backward(const ViewWeightsGradArgs<T>& a, const Factors<T>& f, std::int64_t point, T grad, T* grad_point,
                     T* grad_direction) {
   if (!(f.cosine > T(0)) || a.angle_power == T(0)) return;
-  const T slope = grad * a.angle_power * std::pow(f.cosine, a.angle_power - T(1));
+  const T slope = grad * a.angle_power *
+                  core::power_of(f.cosine, a.angle_power - T(1), core::as_integer_power(a.angle_power - T(1)));
   const T* d = a.directions + 3 * point;
   const T ray[3] = {f.ray.x, f.ray.y, f.ray.z};
   for (int k = 0; k < 3; ++k) {
@@ -165,8 +141,7 @@ void point_backward(const ViewWeightsGradArgs<T>& a, const core::Camera<T>& came
 }
 
 template <class T>
-void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras,
-               const PointTile<T>& tile) {
+void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, const PointTile<T>& tile) {
   TileView<T> at;
   T grad_points[kTile][3] = {}, grad_directions[kTile][3] = {};
   for (std::int64_t v = 0; v < a.views.n_views; ++v) {
@@ -180,32 +155,31 @@ void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
   }
   for (int p = 0; p < tile.n; ++p) {
     if (a.grad_points) std::copy(grad_points[p], grad_points[p] + 3, a.grad_points + 3 * tile.index[p]);
-    if (a.grad_directions)
-      std::copy(grad_directions[p], grad_directions[p] + 3, a.grad_directions + 3 * tile.index[p]);
+    if (a.grad_directions) std::copy(grad_directions[p], grad_directions[p] + 3, a.grad_directions + 3 * tile.index[p]);
   }
 }
 
 template <class T>
 void add_grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, [](std::int64_t) {},
-                 [](const Tap<T>&) {},
-                 [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
-    const core::Camera<T>& camera = cameras[view];
-    const T *x = a.points + 3 * point, grad = a.grad_weights[point * a.views.n_views + view];
-    const T z = camera.p[2][0] * x[0] + camera.p[2][1] * x[1] + camera.p[2][2] * x[2] + camera.p[2][3];
-    const Factors<T> f = factors_of(a, camera, point, z, tap);
-    const auto scatter = [&](T* map, T g) {
-      if (first) add_to_row<Block<T, 1, 1>>(map + tap.offset, tap.step_column, tap.w[0], tap.w[1], &g);
-      if (second)
-        add_to_row<Block<T, 1, 1>>(map + tap.offset + tap.step_row, tap.step_column, tap.w[2], tap.w[3], &g);
-    };
-    if (a.grad_masks) scatter(a.grad_masks, grad * f.angle * f.visibility);
-    if (a.grad_depths && f.depth_known) {
-      T grad_z, grad_depth;
-      core::visibility_backward(z, f.depth, T(1) / a.depth_tolerance, grad * f.angle * f.mask, grad_z, grad_depth);
-      scatter(a.grad_depths, grad_depth);
-    }
-  });
+  for_owned_taps(
+      a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, [](std::int64_t) {}, [](const Tap<T>&) {},
+      [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
+        const core::Camera<T>& camera = cameras[view];
+        const T *x = a.points + 3 * point, grad = a.grad_weights[point * a.views.n_views + view];
+        const T z = camera.p[2][0] * x[0] + camera.p[2][1] * x[1] + camera.p[2][2] * x[2] + camera.p[2][3];
+        const Factors<T> f = factors_of(a, camera, point, z, tap);
+        const auto scatter = [&](T* map, T g) {
+          if (first) add_to_row<Block<T, 1, 1>>(map + tap.offset, tap.step_column, tap.w.w00, tap.w.w01, &g);
+          if (second)
+            add_to_row<Block<T, 1, 1>>(map + tap.offset + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, &g);
+        };
+        if (a.grad_masks) scatter(a.grad_masks, grad * f.angle * f.visibility);
+        if (a.grad_depths && f.depth_known) {
+          T grad_z, grad_depth;
+          core::visibility_backward(z, f.depth, T(1) / a.depth_tolerance, grad * f.angle * f.mask, grad_z, grad_depth);
+          scatter(a.grad_depths, grad_depth);
+        }
+      });
 }
 }  // namespace
 
