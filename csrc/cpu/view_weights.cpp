@@ -161,25 +161,26 @@ void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
 
 template <class T>
 void add_grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  for_owned_taps(
-      a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, [](std::int64_t) {}, [](const Tap<T>&) {},
-      [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
-        const core::Camera<T>& camera = cameras[view];
-        const T *x = a.points + 3 * point, grad = a.grad_weights[point * a.views.n_views + view];
-        const T z = camera.p[2][0] * x[0] + camera.p[2][1] * x[1] + camera.p[2][2] * x[2] + camera.p[2][3];
-        const Factors<T> f = factors_of(a, camera, point, z, tap);
-        const auto scatter = [&](T* map, T g) {
-          if (first) add_to_row<Block<T, 1, 1>>(map + tap.offset, tap.step_column, tap.w.w00, tap.w.w01, &g);
-          if (second)
-            add_to_row<Block<T, 1, 1>>(map + tap.offset + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, &g);
-        };
-        if (a.grad_masks) scatter(a.grad_masks, grad * f.angle * f.visibility);
-        if (a.grad_depths && f.depth_known) {
-          T grad_z, grad_depth;
-          core::visibility_backward(z, f.depth, T(1) / a.depth_tolerance, grad * f.angle * f.mask, grad_z, grad_depth);
-          scatter(a.grad_depths, grad_depth);
-        }
-      });
+  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
+    const core::Camera<T>& camera = cameras[view];
+    const T *x = a.points + 3 * point, grad = a.grad_weights[point * a.views.n_views + view];
+    const T z = camera.p[2][0] * x[0] + camera.p[2][1] * x[1] + camera.p[2][2] * x[2] + camera.p[2][3];
+    const Factors<T> f = factors_of(a, camera, point, z, tap);
+    const auto scatter = [&](T* to, T g) {
+      using B = Block<T, 1, 1>;
+      to += tap.offset;
+      if (first) add_to_row<B>(to, tap.step_column, tap.w.w00, tap.w.w01, &g);
+      if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, &g);
+    };
+    if (a.grad_masks) scatter(a.grad_masks, grad * f.angle * f.visibility);
+    if (a.grad_depths && f.depth_known) {
+      T grad_z, grad_depth;
+      core::visibility_backward(z, f.depth, T(1) / a.depth_tolerance, grad * f.angle * f.mask, grad_z, grad_depth);
+      scatter(a.grad_depths, grad_depth);
+    }
+  };
+  const auto fetch_nothing = [](const auto&) {};  // one channel: the maps stay in the cache
+  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, 1, rows, fetch_nothing, fetch_nothing, add);
 }
 }  // namespace
 
