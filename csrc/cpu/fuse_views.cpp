@@ -2,6 +2,7 @@
 
 #include "../core/fuse_views.h"
 #include "fuse_weights.h"
+#include "memory.h"
 #include "parallel.h"
 #include "view_order.h"
 #include "view_tiles.h"
@@ -80,8 +81,8 @@ void fuse_tile(const FuseViewsArgs<T>& a, const std::vector<core::Camera<T>>& ca
 template <class T>
 void fuse_views_forward(const FuseViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
-  advise_large_pages(a.mean, a.n_points * a.n_channels);
-  advise_large_pages(a.var, a.n_points * a.n_channels);
+  prefer_huge_pages(a.mean, static_cast<std::size_t>(a.n_points * a.n_channels) * sizeof(T));
+  prefer_huge_pages(a.var, static_cast<std::size_t>(a.n_points * a.n_channels) * sizeof(T));
   const auto fuse = [&](const std::uint32_t* order, std::int64_t base, std::int64_t base_end) {
     parallel_for(base_end - base, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
       std::vector<WeightedTap<T>> taps(static_cast<std::size_t>(kTile * a.views.n_views));

@@ -1,6 +1,7 @@
-// Hints to the memory system: none changes a result.
+// Advice to the system about large outputs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__linux__)
@@ -9,26 +10,19 @@
 
 namespace uner3d::cpu {
 
-// Asks for 2 MiB pages under a large array that is about to be written for the first time: the kernel then takes one
-// fault where it would take 512. Only pages that lie wholly inside the array are touched.
-template <class T>
-void advise_large_pages([[maybe_unused]] T* array, [[maybe_unused]] std::int64_t n) {
+// Asks for 2 MiB pages behind an output that is about to be written whole. Outputs above 32 MiB are mapped afresh by the
+// C library at every allocation, and the first touch of each of their 4 KiB pages costs several times what a kernel
+// spends on filling it. A hint alone: where the system refuses it, nothing changes.
+inline void prefer_huge_pages(void* data, std::size_t n_bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t kPage = std::uintptr_t(1) << 21;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(array) + kPage - 1) / kPage * kPage;
-  const auto end = reinterpret_cast<std::uintptr_t>(array + n) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // refusal costs only time
+  constexpr std::uintptr_t kHuge = std::uintptr_t(2) << 20;
+  if (n_bytes < 16 * kHuge) return;
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t begin = (address + kHuge - 1) & ~(kHuge - 1), end = (address + n_bytes) & ~(kHuge - 1);
+  (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data, (void)n_bytes;
 #endif
-}
-
-// Fetches `n` values into the cache ahead of their use. The empty asm keeps GCC from taking a function that does
-// nothing but prefetch for one without effect, whose calls it drops.
-template <class T>
-inline __attribute__((always_inline)) void prefetch(const T* from, std::int64_t n) {
-  const char *at = reinterpret_cast<const char*>(from), *end = reinterpret_cast<const char*>(from + n);
-  asm volatile("" ::"r"(at));
-  for (; at < end; at += 64) __builtin_prefetch(at);
-  __builtin_prefetch(end - 1);
 }
 
 }  // namespace uner3d::cpu

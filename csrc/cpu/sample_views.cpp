@@ -1,5 +1,6 @@
 #include "../ops/sample_views.h"
 
+#include "memory.h"
 #include "parallel.h"
 #include "view_rows.h"
 #include "view_tiles.h"
@@ -109,7 +110,7 @@ template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
   const bool gray = a.n_channels == 1 && a.views.height * a.views.width > 0;
-  advise_large_pages(a.values, a.n_points * a.views.n_views * a.n_channels);
+  prefer_huge_pages(a.values, static_cast<std::size_t>(a.n_points * a.views.n_views * a.n_channels) * sizeof(T));
   parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
     PointTile<T> tile;
     TileView<T> at;

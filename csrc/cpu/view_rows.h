@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "memory.h"
 #include "parallel.h"
 #include "view_tiles.h"
 
@@ -51,7 +52,7 @@ std::vector<RowRange> balanced_rows(const Views<T>& views, const std::vector<cor
 // Zeroes a large array; fresh pages are first touched by several threads.
 template <class T>
 void zero_fill(T* to, std::int64_t n, int n_threads) {
-  advise_large_pages(to, n);
+  prefer_huge_pages(to, static_cast<std::size_t>(n) * sizeof(T));
   parallel_for(n, std::int64_t(1) << 18, n_threads,
                [&](std::int64_t begin, std::int64_t end) { std::fill(to + begin, to + end, T(0)); });
 }

@@ -8,7 +8,7 @@
 #include "../core/camera.h"
 #include "../ops/views.h"
 #include "lanes.h"
-#include "memory.h"
+#include "prefetch.h"
 
 namespace uner3d::cpu {
 

@@ -1,0 +1,1 @@
+"""Benchmarks of uner3d against its peers: `python -m benchmarks.bench_<op>` from the repository root."""
