@@ -36,7 +36,7 @@ void fetch_point(const FuseViewsGradArgs<T>& a, const std::vector<T>& zeros, std
 // Adds the gradient of one sample to the rows of its map that the thread owns.
 template <class T>
 inline __attribute__((always_inline)) void add_grad_sample(const FuseViewsGradArgs<T>& a, const GradRows<T>& from,
-                                                           T share, const Tap<T>& tap, bool first, bool second) {
+                                                           T share, const Tap<T>& tap, Owned owned) {
   for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
     using B = decltype(block);
     using V = typename B::Vector;
@@ -46,9 +46,7 @@ inline __attribute__((always_inline)) void add_grad_sample(const FuseViewsGradAr
       g[k] = share * core::fuse_grad_sample(sample<V>(a.maps, tap, c), load<V>(from.mean + c),
                                             load<V>(from.grad_mean + c), load<V>(from.grad_var + c));
     }
-    T* to = a.grad_maps + tap.offset + channel;
-    if (first) add_to_row<B>(to, tap.step_column, tap.w.w00, tap.w.w01, g);
-    if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, g);
+    add_to_owned<B>(a.grad_maps + channel, tap, owned, g);
   });
 }
 
@@ -61,9 +59,9 @@ void add_grad_maps(const FuseViewsGradArgs<T>& a, const std::vector<core::Camera
     prefetch_tap(a.maps, tap, a.n_channels);
     prefetch_tap(a.grad_maps, tap, a.n_channels);
   };
-  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
+  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, Owned owned) {
     const T w = view_weight(a, point, view);
-    if (w != T(0)) add_grad_sample(a, grad_rows(a, zeros, point), w / a.weight_sum[point], tap, first, second);
+    if (w != T(0)) add_grad_sample(a, grad_rows(a, zeros, point), w / a.weight_sum[point], tap, owned);
   };
   for_owned_taps(a.views, cameras, a.points, order, base, end, a.n_channels, rows, fetch_rows, fetch_pixels, add);
 }

@@ -72,15 +72,13 @@ template <class T>
 void add_grad_maps(const SampleViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
   const auto fetch_nothing = [](std::int64_t) {};  // gradients come in the order of the points
   const auto fetch_pixels = [&](const Tap<T>& tap) { prefetch_tap(a.grad_maps, tap, a.n_channels); };
-  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
+  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, Owned owned) {
     const T* from = a.grad_values + (point * a.views.n_views + view) * a.n_channels;
     for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
       using B = decltype(block);
       typename B::Vector g[B::kCount];
       for (int k = 0; k < B::kCount; ++k) g[k] = load<typename B::Vector>(from + channel + k * B::kWidth);
-      T* to = a.grad_maps + tap.offset + channel;
-      if (first) add_to_row<B>(to, tap.step_column, tap.w.w00, tap.w.w01, g);
-      if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w.w10, tap.w.w11, g);
+      add_to_owned<B>(a.grad_maps + channel, tap, owned, g);
     });
   };
   for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows, fetch_nothing, fetch_pixels,
