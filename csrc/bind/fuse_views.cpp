@@ -11,17 +11,16 @@ void bind_cpu(py::module_& m) {
         [](Address maps, Address K, Address cam_from_world, Address points, Address view_weights,
            bool weights_per_point, Address mean, Address var, Address weight_sum, std::int64_t n_views,
            std::int64_t height, std::int64_t width, std::int64_t n_channels, std::int64_t n_points, int n_threads) {
-          const FuseViewsArgs<T> args{
-              {pointer<const T>(K), pointer<const T>(cam_from_world), n_views, height, width},
-              pointer<const T>(maps),
-              pointer<const T>(points),
-              pointer<const T>(view_weights),
-              weights_per_point,
-              pointer<T>(mean),
-              pointer<T>(var),
-              pointer<T>(weight_sum),
-              n_points,
-              n_channels};
+          const FuseViewsArgs<T> args{{pointer<const T>(K), pointer<const T>(cam_from_world), n_views, height, width},
+                                      pointer<const T>(maps),
+                                      pointer<const T>(points),
+                                      pointer<const T>(view_weights),
+                                      weights_per_point,
+                                      pointer<T>(mean),
+                                      pointer<T>(var),
+                                      pointer<T>(weight_sum),
+                                      n_points,
+                                      n_channels};
           py::gil_scoped_release nogil;
           cpu::fuse_views_forward(args, n_threads);
         });

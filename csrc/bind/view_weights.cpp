@@ -11,16 +11,15 @@ void bind_cpu(py::module_& m) {
         [](Address points, Address K, Address cam_from_world, Address depths, Address masks, Address directions,
            double angle_power, double depth_tolerance, Address weights, std::int64_t n_views, std::int64_t height,
            std::int64_t width, std::int64_t n_points, int n_threads) {
-          const ViewWeightsArgs<T> args{
-              {pointer<const T>(K), pointer<const T>(cam_from_world), n_views, height, width},
-              pointer<const T>(points),
-              pointer<const T>(depths),
-              pointer<const T>(masks),
-              pointer<const T>(directions),
-              static_cast<T>(angle_power),
-              static_cast<T>(depth_tolerance),
-              pointer<T>(weights),
-              n_points};
+          const ViewWeightsArgs<T> args{{pointer<const T>(K), pointer<const T>(cam_from_world), n_views, height, width},
+                                        pointer<const T>(points),
+                                        pointer<const T>(depths),
+                                        pointer<const T>(masks),
+                                        pointer<const T>(directions),
+                                        static_cast<T>(angle_power),
+                                        static_cast<T>(depth_tolerance),
+                                        pointer<T>(weights),
+                                        n_points};
           py::gil_scoped_release nogil;
           cpu::view_weights_forward(args, n_threads);
         });

@@ -16,7 +16,8 @@ struct Camera {
   T centre[3];  // of projection, in the world
 };
 
-// K (3, 3) = [fx s cx; 0 fy cy; 0 0 1] in pixels, cam_from_world (3, 4), both row-major. Products in double, rounded once.
+// K (3, 3) = [fx s cx; 0 fy cy; 0 0 1] in pixels, cam_from_world (3, 4), both row-major. Products in double, rounded
+// once.
 template <class T>
 UNER3D_HD Camera<T> make_camera(const T* K, const T* cam_from_world) {
   Camera<T> camera;
@@ -28,8 +29,7 @@ UNER3D_HD Camera<T> make_camera(const T* K, const T* cam_from_world) {
     camera.p[2][j] = m[8 + j];
   }
   for (int k = 0; k < 3; ++k)
-    camera.centre[k] =
-        static_cast<T>(-(double(m[k]) * m[3] + double(m[4 + k]) * m[7] + double(m[8 + k]) * m[11]));
+    camera.centre[k] = static_cast<T>(-(double(m[k]) * m[3] + double(m[4 + k]) * m[7] + double(m[8 + k]) * m[11]));
   return camera;
 }
 
@@ -75,20 +75,30 @@ UNER3D_HD Axis<T> axis(T u, std::int32_t size) {
   return a;
 }
 
-// Weights of the four taps: (row 0, col 0), (row 0, col 1), (row 1, col 0), (row 1, col 1).
+// Weights of the four taps: rows 0 and 1, columns 0 and 1.
 template <class T>
-UNER3D_HD void bilinear_weights(T ax, T ay, T* w) {
-  w[3] = ax * ay;
-  w[2] = ay - w[3];
-  w[1] = ax - w[3];
-  w[0] = T(1) - ax - w[2];
+struct BilinearWeights {
+  T w00, w01, w10, w11;
+};
+
+template <class T>
+UNER3D_HD BilinearWeights<T> bilinear_weights(T ax, T ay) {
+  const T w11 = ax * ay;
+  return {T(1) - ax - (ay - w11), ax - w11, ay - w11, w11};
 }
 
-// The sample and its derivative along columns and rows (V is the scalar T or a vector of it). Where both taps of an axis
-// are the same pixel the derivative vanishes by itself.
+// The sample and its derivative along columns and rows (V is the scalar T or a vector of it). Where both taps of an
+// axis are the same pixel the derivative vanishes by itself.
 template <class V, class T>
-UNER3D_HD V bilinear(V p00, V p01, V p10, V p11, const T* w) {
-  return w[0] * p00 + w[1] * p01 + w[2] * p10 + w[3] * p11;
+UNER3D_HD V bilinear(V p00, V p01, V p10, V p11, const BilinearWeights<T>& w) {
+  return w.w00 * p00 + w.w01 * p01 + w.w10 * p10 + w.w11 * p11;
+}
+
+// The same from the fractions, without weights to keep.
+template <class T>
+UNER3D_HD T bilinear(T p00, T p01, T p10, T p11, T ax, T ay) {
+  const T top = p00 + ax * (p01 - p00), bottom = p10 + ax * (p11 - p10);
+  return top + ay * (bottom - top);
 }
 
 template <class V, class T>

@@ -1,5 +1,5 @@
-// Vectors of the width this module is compiled for, and a split of channels into blocks of them. Compiler vectors rather
-// than intrinsics: the same lines become SSE, AVX2, AVX-512 or NEON.
+// Vectors of the width this module is compiled for, and a split of channels into blocks of them. Compiler vectors
+// rather than intrinsics: the same lines become SSE, AVX2, AVX-512 or NEON.
 #pragma once
 
 #include <cstdint>
@@ -43,14 +43,17 @@ inline __attribute__((always_inline)) void store(T* to, V value) {
   __builtin_memcpy(to, &value, sizeof value);
 }
 
+// Sum over the lanes, halves first.
 template <class T, class V>
 inline __attribute__((always_inline)) T sum_lanes(V value) {
   if constexpr (std::is_same_v<T, V>) {
     return value;
   } else {
-    T sum = 0;
-    for (std::size_t i = 0; i < sizeof(V) / sizeof(T); ++i) sum += value[i];
-    return sum;
+    constexpr int kHalf = sizeof(V) / sizeof(T) / 2;
+    using H = typename Lanes<T, kHalf>::type;
+    H halves[2];
+    __builtin_memcpy(halves, &value, sizeof value);
+    return sum_lanes<T>(H(halves[0] + halves[1]));
   }
 }
 

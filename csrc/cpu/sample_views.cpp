@@ -1,5 +1,6 @@
 #include "../ops/sample_views.h"
 
+#include "memory.h"
 #include "parallel.h"
 #include "view_rows.h"
 #include "view_tiles.h"
@@ -7,6 +8,24 @@
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kTilesPerChunk = 8;
+
+// Values of one tile of points in one view of one channel: over the points, where the general form goes over channels.
+template <class T>
+void sample_gray_tile(const SampleViewsArgs<T>& a, const PointTile<T>& tile, const TileView<T>& at, std::int64_t view) {
+  TileCorners<T> c;
+  T values[kTile];
+  gather(a.maps + view * a.views.height * a.views.width, static_cast<std::int32_t>(a.views.width), at, c);
+#pragma omp simd
+  for (int p = 0; p < kTile; ++p) {
+    const T value = core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
+    values[p] = at.seen[p] ? value : T(0);
+  }
+  const std::int64_t first = tile.index[0] * a.views.n_views + view;  // points come in the caller's order
+  for (int p = 0; p < tile.n; ++p) {
+    a.values[first + p * a.views.n_views] = values[p];
+    a.valid[first + p * a.views.n_views] = at.seen[p] != 0;
+  }
+}
 
 // Values of one tile of points in one view.
 template <class T>
@@ -51,18 +70,19 @@ void sum_channels(const SampleViewsGradArgs<T>& a, const Tap<T>& tap, T ax, T ay
 
 template <class T>
 void add_grad_maps(const SampleViewsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
-  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows,
-                 [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, bool first, bool second) {
+  const auto fetch_nothing = [](std::int64_t) {};  // gradients come in the order of the points
+  const auto fetch_pixels = [&](const Tap<T>& tap) { prefetch_tap(a.grad_maps, tap, a.n_channels); };
+  const auto add = [&](std::int64_t point, std::int64_t view, const Tap<T>& tap, Owned owned) {
     const T* from = a.grad_values + (point * a.views.n_views + view) * a.n_channels;
     for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
       using B = decltype(block);
       typename B::Vector g[B::kCount];
       for (int k = 0; k < B::kCount; ++k) g[k] = load<typename B::Vector>(from + channel + k * B::kWidth);
-      T* to = a.grad_maps + tap.offset + channel;
-      if (first) add_to_row<B>(to, tap.step_column, tap.w[0], tap.w[1], g);
-      if (second) add_to_row<B>(to + tap.step_row, tap.step_column, tap.w[2], tap.w[3], g);
+      add_to_owned<B>(a.grad_maps + channel, tap, owned, g);
     });
-  });
+  };
+  for_owned_taps(a.views, cameras, a.points, nullptr, 0, a.n_points, a.n_channels, rows, fetch_nothing, fetch_pixels,
+                 add);
 }
 
 template <class T>
@@ -87,6 +107,8 @@ void grad_points_tile(const SampleViewsGradArgs<T>& a, const std::vector<core::C
 template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
+  const bool gray = a.n_channels == 1 && a.views.height * a.views.width > 0;
+  prefer_huge_pages(a.values, static_cast<std::size_t>(a.n_points * a.views.n_views * a.n_channels) * sizeof(T));
   parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
     PointTile<T> tile;
     TileView<T> at;
@@ -94,7 +116,10 @@ void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
       load_tile(a.points, nullptr, 0, i, end, tile);
       for (std::int64_t v = 0; v < a.views.n_views; ++v) {
         project_tile(cameras[v], a.views, tile, at);
-        sample_tile(a, tile, at, v);
+        if (gray)
+          sample_gray_tile(a, tile, at, v);
+        else
+          sample_tile(a, tile, at, v);
       }
     }
   });

@@ -11,11 +11,11 @@
 
 namespace uner3d::cpu {
 
-constexpr std::int64_t kOrderBlock = std::int64_t(1) << 22;   // points per order: bounds the memory of large calls
-constexpr std::int64_t kSortedRun = std::int64_t(1) << 17;    // points sorted together: bounds the span of the outputs
+constexpr std::int64_t kOrderBlock = std::int64_t(1) << 22;  // points per order: bounds the memory of large calls
+constexpr std::int64_t kSortedRun = std::int64_t(1) << 20;   // points sorted together: bounds the span of the outputs
 constexpr std::int64_t kSortFrom = 4096;  // points; below, sorting costs more than the cache misses it saves
-constexpr int kCellBits = 7;                                  // per axis
-constexpr int kDigitBits = 11;                                // two radix passes over 3 kCellBits
+constexpr int kCellBits = 7;              // per axis
+constexpr int kDigitBits = 11;            // two radix passes over 3 kCellBits
 
 // A grid of 2^kCellBits cells a side that covers three standard deviations about the mean, so that a few far points do
 // not put all others into one cell. Estimated from at most 4096 points; non-finite ones are left out.
@@ -48,9 +48,8 @@ struct MortonGrid {
     for (int k = 0; k < 3; ++k) {
       const double cell = (x[k] - low[k]) * scale[k];
       // NaN fails both comparisons and lands in cell 0.
-      const std::uint32_t i = cell > 0 ? (cell < (1 << kCellBits) ? static_cast<std::uint32_t>(cell)
-                                                                   : (1u << kCellBits) - 1)
-                                       : 0u;
+      const std::uint32_t i =
+          cell > 0 ? (cell < (1 << kCellBits) ? static_cast<std::uint32_t>(cell) : (1u << kCellBits) - 1) : 0u;
       key |= spread(i) << k;
     }
     return key;

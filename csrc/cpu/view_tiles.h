@@ -8,10 +8,12 @@
 #include "../core/camera.h"
 #include "../ops/views.h"
 #include "lanes.h"
+#include "prefetch.h"
 
 namespace uner3d::cpu {
 
 constexpr int kTile = 32;
+constexpr int kAhead = 8;  // taps between the fetch of a pixel and its use
 
 template <class T>
 struct PointTile {
@@ -26,6 +28,14 @@ template <class T>
 void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, std::int64_t begin, std::int64_t end,
                PointTile<T>& tile) {
   tile.n = static_cast<int>(std::min<std::int64_t>(kTile, end - begin));
+  if (!order && tile.n == kTile) {  // the common case, free of branches
+    const T* from = points + 3 * begin;
+    for (int p = 0; p < kTile; ++p) {
+      tile.index[p] = begin + p;
+      tile.x[p] = from[3 * p], tile.y[p] = from[3 * p + 1], tile.z[p] = from[3 * p + 2];
+    }
+    return;
+  }
   for (int p = 0; p < kTile; ++p) {
     const std::int64_t i = begin + std::min(p, tile.n - 1);
     const std::int64_t index = order ? base + order[i - base] : i;
@@ -33,6 +43,25 @@ void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, s
     tile.x[p] = points[3 * index];
     tile.y[p] = points[3 * index + 1];
     tile.z[p] = points[3 * index + 2];
+  }
+}
+
+// Calls use(tile) for the points begin..end tile by tile, and fetch(point) for each point of the tile after it: what
+// lies in the caller's order is far apart in the sorted one, so it must be asked for early.
+template <class T, class Fetch, class Use>
+inline __attribute__((always_inline)) void for_tiles(const T* points, const std::uint32_t* order, std::int64_t base,
+                                                     std::int64_t begin, std::int64_t end, const Fetch& fetch,
+                                                     const Use& use) {
+  if (begin >= end) return;
+  PointTile<T> tiles[2];
+  const auto load = [&](std::int64_t from, PointTile<T>& tile) {
+    load_tile(points, order, base, from, end, tile);
+    for (int p = 0; p < tile.n; ++p) fetch(tile.index[p]);
+  };
+  load(begin, tiles[0]);
+  for (int current = 0; begin < end; begin += kTile, current ^= 1) {
+    if (begin + kTile < end) load(begin + kTile, tiles[current ^ 1]);
+    use(tiles[current]);
   }
 }
 
@@ -67,7 +96,7 @@ void project_tile(const core::Camera<T>& camera, const Views<T>& views, const Po
 template <class T>
 struct Tap {
   std::int64_t offset, step_column, step_row;
-  T w[4];
+  core::BilinearWeights<T> w;
 };
 
 template <class T>
@@ -77,7 +106,7 @@ inline __attribute__((always_inline)) Tap<T> make_tap(const TileView<T>& at, int
   tap.offset = ((view * views.height + at.row[p]) * views.width + at.column[p]) * n_channels;
   tap.step_column = at.column_step[p] * n_channels;
   tap.step_row = at.row_step[p] * views.width * n_channels;
-  core::bilinear_weights(at.ax[p], at.ay[p], tap.w);
+  tap.w = core::bilinear_weights(at.ax[p], at.ay[p]);
   return tap;
 }
 
@@ -98,6 +127,60 @@ template <class V, class T>
 inline __attribute__((always_inline)) V sample(const T* maps, const Tap<T>& tap, std::int64_t channel) {
   const auto c = load_corners<V>(maps, tap, channel);
   return core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
+}
+
+// The four pixels of a one-channel map around every point of a tile.
+template <class T>
+struct TileCorners {
+  T p00[kTile], p01[kTile], p10[kTile], p11[kTile];
+};
+
+template <class T>
+void gather(const T* map, std::int32_t width, const TileView<T>& at, TileCorners<T>& out) {
+#pragma omp simd
+  for (int p = 0; p < kTile; ++p) {
+    const std::int32_t top = at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
+    out.p00[p] = map[top];
+    out.p01[p] = map[top + at.column_step[p]];
+    out.p10[p] = map[bottom];
+    out.p11[p] = map[bottom + at.column_step[p]];
+  }
+}
+
+// Fetches the four pixels of a tap ahead of their use.
+template <class T>
+inline __attribute__((always_inline)) void prefetch_tap(const T* maps, const Tap<T>& tap, std::int64_t n_channels) {
+  prefetch(maps + tap.offset, tap.step_column + n_channels);
+  if (tap.step_row) prefetch(maps + tap.offset + tap.step_row, tap.step_column + n_channels);
+}
+
+// The points of a tile that a view sees, one after another.
+template <class T>
+struct SeenTaps {
+  Tap<T> taps[kTile];
+  int place[kTile];  // in the tile
+  int n = 0;
+};
+
+template <class T>
+void seen_taps(const PointTile<T>& tile, const TileView<T>& at, std::int64_t view, const Views<T>& views,
+               std::int64_t n_channels, SeenTaps<T>& out) {
+  out.n = 0;
+  for (int p = 0; p < tile.n; ++p) {
+    out.taps[out.n] = make_tap(at, p, view, views, n_channels);
+    out.place[out.n] = p;
+    out.n += at.seen[p] != 0;  // no branch: which views see a point is hard to predict
+  }
+}
+
+// Calls use(place, tap) for each, and fetch(tap) some calls earlier.
+template <class T, class Fetch, class Use>
+inline __attribute__((always_inline)) void for_seen(const SeenTaps<T>& seen, const Fetch& fetch, const Use& use) {
+  for (int i = 0; i < std::min(kAhead, seen.n); ++i) fetch(seen.taps[i]);
+  for (int i = 0; i < seen.n; ++i) {
+    if (i + kAhead < seen.n) fetch(seen.taps[i + kAhead]);
+    use(seen.place[i], seen.taps[i]);
+  }
 }
 
 template <class T>

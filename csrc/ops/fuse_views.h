@@ -8,24 +8,24 @@ namespace uner3d {
 template <class T>
 struct FuseViewsArgs {
   Views<T> views;
-  const T* maps;             // (n_views, height, width, n_channels)
-  const T* points;           // (n_points, 3)
-  const T* view_weights;     // (n_points, n_views) if weights_per_point, else (n_views); null: all 1
+  const T* maps;          // (n_views, height, width, n_channels)
+  const T* points;        // (n_points, 3)
+  const T* view_weights;  // (n_points, n_views) if weights_per_point, else (n_views); null: all 1
   bool weights_per_point;
-  T* mean;                   // (n_points, n_channels)
-  T* var;                    // (n_points, n_channels)
-  T* weight_sum;             // (n_points)
+  T* mean;        // (n_points, n_channels)
+  T* var;         // (n_points, n_channels)
+  T* weight_sum;  // (n_points)
   std::int64_t n_points, n_channels;
 };
 
 template <class T>
 struct FuseViewsGradArgs {
   Views<T> views;
-  const T* maps;             // as in the forward
+  const T* maps;  // as in the forward
   const T* points;
   const T* view_weights;
   bool weights_per_point;
-  const T* mean;             // results of the forward
+  const T* mean;  // results of the forward
   const T* var;
   const T* weight_sum;
   const T* grad_mean;        // (n_points, n_channels); each of the three may be null: zero

@@ -18,7 +18,7 @@ struct SampleViewsArgs {
 template <class T>
 struct SampleViewsGradArgs {
   Views<T> views;
-  const T* maps;         // as in the forward
+  const T* maps;  // as in the forward
   const T* points;
   const T* grad_values;  // (n_points, n_views, n_channels)
   T* grad_maps;          // like maps; null: not wanted; overwritten

@@ -13,7 +13,7 @@ struct ViewWeightsArgs {
   const T* masks;       // (n_views, height, width) or null
   const T* directions;  // (n_points, 3) unit or null
   T angle_power, depth_tolerance;
-  T* weights;           // (n_points, n_views)
+  T* weights;  // (n_points, n_views)
   std::int64_t n_points;
 };
 

@@ -7,9 +7,9 @@ namespace uner3d {
 
 template <class T>
 struct Views {
-  const T* K;               // (n_views, 3, 3) pixels of the maps; upper triangular, last row (0, 0, 1)
-  const T* cam_from_world;  // (n_views, 3, 4)
-  std::int64_t n_views, height, width;
+  const T* K;                           // (n_views, 3, 3) pixels of the maps; upper triangular, last row (0, 0, 1)
+  const T* cam_from_world;              // (n_views, 3, 4)
+  std::int64_t n_views, height, width;  // height * width < 2^31
 };
 
 }  // namespace uner3d

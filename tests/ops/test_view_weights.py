@@ -191,6 +191,7 @@ def test_non_contiguous_inputs():
         (2, torch.zeros(2, 3, 4), ValueError, r"cam_from_world: expected shape \(V, 3, 4\) with V = 3"),
         (3, -1, ValueError, "height: expected an integer from 0, got -1"),
         (4, 2.5, ValueError, "width: expected an integer from 0, got 2.5"),
+        (4, 2**30, ValueError, r"height \* width: expected at most 2\^31 - 1 pixels a view, got 9 \* 1073741824"),
         (5, torch.zeros(3, 9, 9), ValueError, r"depths: expected shape \(V, 9, 12\) with V = 3, got \(3, 9, 9\)"),
         (6, torch.zeros(3, 9, 12, dtype=torch.bool), TypeError, "masks: expected dtype torch.float32"),
         (7, torch.zeros(1, 3), ValueError, r"directions: expected shape \(N, 3\)"),

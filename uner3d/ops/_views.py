@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,8 +14,13 @@ from ._check import check_tensor
 def check_maps(name: str, value: object, shape: tuple[int | str, ...], sizes: dict[str, int]) -> Tensor:
     """Check a float tensor that starts the argument list and fixes the dtype and device of the others."""
     check_tensor(name, value, shape, sizes=sizes)
-    assert isinstance(value, Tensor)  # for the type checker; check_tensor has refused all else
-    return value
+    return cast(Tensor, value)
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Check that the kernels can count the pixels of one map in 32 bits."""
+    if height * width > 2**31 - 1:
+        raise ValueError(f"height * width: expected at most 2^31 - 1 pixels a view, got {height} * {width}")
 
 
 def check_views(K: object, cam_from_world: object, points: object, like: Tensor, sizes: dict[str, int]) -> None:

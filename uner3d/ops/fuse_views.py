@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._check import check_tensor
 from ._register import define, differentiable, typed
-from ._views import address, check_maps, check_views, contiguous, empty_grads
+from ._views import address, check_maps, check_pixels, check_views, contiguous, empty_grads
 
 
 def fuse_views(
@@ -44,6 +44,7 @@ def fuse_views(
     """
     sizes: dict[str, int] = {}
     maps = check_maps("maps", maps, ("V", "H", "W", "C"), sizes)
+    check_pixels(*maps.shape[1:3])
     check_views(K, cam_from_world, points, maps, sizes)
     if view_weights is not None:
         per_point = isinstance(view_weights, Tensor) and view_weights.dim() == 2
@@ -82,7 +83,7 @@ def _backward_cpu(
     shared = view_weights is not None and view_weights.dim() == 1
     results, grads = contiguous(mean, var, weight_sum), contiguous(grad_mean, grad_var, grad_weight_sum)
     inputs = contiguous(maps, K, cam_from_world, points, view_weights)
-    out = _backward_fake(*grads, maps, K, cam_from_world, points, view_weights, mean, var, weight_sum, wanted)
+    out = _grads(maps, points, view_weights, wanted)
     typed("fuse_views_backward", maps)(
         *map(address, inputs), view_weights is not None and not shared, *map(address, results), *map(address, grads),
         *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
@@ -96,7 +97,14 @@ def _backward_fake(
     cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None, mean: Tensor, var: Tensor,
     weight_sum: Tensor, wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    return empty_grads((maps, view_weights, points), wanted)
+    return _grads(maps, points, view_weights, wanted)
+
+
+def _grads(
+    maps: Tensor, points: Tensor, view_weights: Tensor | None, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_maps, grad_weights, grad_points = empty_grads((maps, view_weights, points), wanted)
+    return grad_maps, grad_weights, grad_points
 
 
 _OP = define(

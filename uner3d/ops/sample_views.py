@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._register import define, differentiable, typed
-from ._views import address, check_maps, check_views, contiguous, empty_grads
+from ._views import address, check_maps, check_pixels, check_views, contiguous, empty_grads
 
 
 def sample_views(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,6 +38,7 @@ def sample_views(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor
     """
     sizes: dict[str, int] = {}
     maps = check_maps("maps", maps, ("V", "H", "W", "C"), sizes)
+    check_pixels(*maps.shape[1:3])
     check_views(K, cam_from_world, points, maps, sizes)
     return _OP(maps, K, cam_from_world, points)
 

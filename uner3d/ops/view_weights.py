@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._check import check_tensor
 from ._register import define, differentiable, typed
-from ._views import address, check_maps, check_views, contiguous, empty_grads
+from ._views import address, check_maps, check_pixels, check_views, contiguous, empty_grads
 
 
 def view_weights(
@@ -63,6 +63,7 @@ def view_weights(
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, int) or size < 0:
             raise ValueError(f"{name}: expected an integer from 0, got {size!r}")
+    check_pixels(height, width)
     for name, maps in (("depths", depths), ("masks", masks)):
         if maps is not None:
             check_tensor(name, maps, ("V", height, width), like=points, sizes=sizes)

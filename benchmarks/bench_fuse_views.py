@@ -1,0 +1,107 @@
+"""Speed of fuse_views against torch eager (grid_sample, mean and variance), whole and in chunks of points.
+
+python -m benchmarks.bench_fuse_views [--case 8x1000000x32 ...] [--threads 2] [--json FILE]
+A case is views x points x channels; maps are 200 x 150. The chunked peer also runs its backward chunk by chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
+from benchmarks._views import check_gradient, inputs, off_borders, project, sample
+from uner3d import ops
+
+CASES = ["3x1000000x32", "8x256000x32", "8x1000000x32", "49x40000x32", "8x40000x36", "8x20000x36"]
+CHUNK = 1 << 16
+
+
+def eager(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (N, C) over the views that see a point, as one writes it with grid_sample."""
+    height, width = maps_nchw.shape[2:]
+    grid, _, seen = project(K, cam_from_world, points, height, width)
+    samples, weight = sample(maps_nchw, grid), seen[:, None].to(points.dtype)
+    count = weight.sum(0).clamp(min=1)
+    mean = (weight * samples).sum(0) / count
+    var = (weight * (samples - mean) ** 2).sum(0) / count
+    return mean.t(), var.t()
+
+
+def eager_chunked(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    out = [torch.empty(len(points), maps_nchw.shape[1]) for _ in range(2)]
+    for begin in range(0, len(points), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        for to, value in zip(out, eager(maps_nchw, K, cam_from_world, points[part]), strict=True):
+            to[part] = value
+    return out[0], out[1]
+
+
+def backward(f: Callable, inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], positions: bool) -> list[Tensor]:
+    """Gradients to the maps, and to the points where asked."""
+    maps, K, cam_from_world, points = inputs
+    leaves = [maps.detach().requires_grad_(), points.detach().requires_grad_(positions)]
+    out = f(leaves[0], K, cam_from_world, leaves[1])
+    return list(torch.autograd.grad(out[:2], [t for t in leaves if t.requires_grad], grads))
+
+
+def backward_chunked(inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], positions: bool) -> list[Tensor]:
+    maps, K, cam_from_world, points = inputs
+    total = [torch.zeros_like(maps), *([torch.empty_like(points)] if positions else [])]
+    for begin in range(0, len(points), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        chunk_grads = (grads[0][part], grads[1][part])
+        out = backward(eager, (maps, K, cam_from_world, points[part]), chunk_grads, positions)
+        total[0] += out[0]
+        if positions:
+            total[1][part] = out[1]
+    return total
+
+
+def run_case(case: str, repeats: int) -> dict[str, object]:
+    n_views, n_points, n_channels = map(int, case.split("x"))
+    maps, K, cam_from_world, points = inputs(n_views, n_points, n_channels)
+    points = points[off_borders(K, cam_from_world, points, *maps.shape[1:3])]
+    ours, peer = (maps, K, cam_from_world, points), (maps.permute(0, 3, 1, 2).contiguous(), K, cam_from_world, points)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (torch.rand(len(points), n_channels, generator=generator) for _ in range(2))
+    grads = (first, second)
+    check_close(ops.fuse_views(*ours)[:2], eager_chunked(*peer), 2e-4, case)
+    figures: dict[str, object] = {}
+    runs: dict[str, dict[str, Callable]] = {
+        "forward": {
+            "uner3d": lambda: ops.fuse_views(*ours),
+            "torch chunked": lambda: eager_chunked(*peer),
+            "torch whole": lambda: eager(*peer),
+        }
+    }
+    for name, positions in (("forward+backward to maps", False), ("forward+backward to maps and points", True)):
+        got, want = backward(ops.fuse_views, ours, grads, positions), backward_chunked(peer, grads, positions)
+        want[0] = want[0].permute(0, 2, 3, 1)
+        for a, b in zip(got, want, strict=True):
+            check_gradient(a, b, f"{case} {name}")
+        runs[name] = {
+            "uner3d": lambda p=positions: backward(ops.fuse_views, ours, grads, p),
+            "torch chunked": lambda p=positions: backward_chunked(peer, grads, p),
+        }
+    for name, functions in runs.items():
+        times = time_interleaved(functions, repeats)
+        best = min((n for n in functions if n != "uner3d"), key=lambda n: times[n]["median"])
+        show(f"{case} {name}", times, best)
+        figures[name] = {"seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"]}
+    return figures
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--case", nargs="+", default=CASES, help="views x points x channels")
+    args = parse(parser)
+    figures = {case: run_case(case, args.repeats) for case in args.case}
+    if args.json:
+        write_json(args.json, {"environment": environment(), "maps": "150 x 200", "figures": figures})
+
+
+if __name__ == "__main__":
+    main()
