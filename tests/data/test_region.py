@@ -89,6 +89,16 @@ def test_cameras_that_look_outwards_see_what_is_around_them():
     assert (region.box[0, :2] < -2).all() and (region.box[1, :2] > 2).all()
 
 
+def test_points_behind_a_stray_camera_do_not_count():
+    """One camera of four looks away: the others decide, and what lies behind it is not what it sees."""
+    cameras = orbit(4)
+    away = cameras[1]
+    cameras[1] = Camera(away.K, np.diag([-1.0, 1, -1]) @ away.cam_from_world, 40, 30)
+    region = tight_region(cameras)
+    assert region.converges and (region.box[0] < -0.6).all() and (region.box[1] > 0.6).all()
+    assert np.abs(region.box).max() < 6
+
+
 def test_nothing_in_common():
     turned = Camera(K, look_at(np.array([0, 0, -5.0]), np.array([0, 0, -9.0]), (0, 1, 0)), 64, 48)
     assert common_region([row(1)[0], turned]) is None

@@ -75,5 +75,7 @@ def find_box(
     if hint is not None:
         return _intersection(hint, region), "cameras"
     if region is None:
-        raise SceneError("the box cannot be found from the cameras: no two photos see a common point; give box=...")
+        raise SceneError(
+            f"the box cannot be found from the {len(cameras)} cameras: too few of them look at the same region; give box=..."
+        )
     return region.box, "cameras"

@@ -20,6 +20,8 @@ _NEAR, _FAR = 0.05, 2.0
 # Where the axes do not converge: the disparity, as a share of the photo's width, between the cameras farthest apart.
 _MAX_DISPARITY, _MIN_DISPARITY = 0.5, 0.04
 _MIN_CERTAINTY = 2e-3
+# Share of the cameras that have the point of convergence in front of them; the others are strays.
+_MIN_FACING = 0.7
 # What all photos see is trusted where each edge of its box keeps this share of the edge that 90 % of them give.
 _MIN_TIGHT_EDGE = 0.75
 
@@ -99,9 +101,9 @@ def common_region(cameras: list[Camera], share: float = 0.9) -> CommonRegion | N
     point, certainty = focus(centers, directions)
     depth = np.einsum("vi,vi->v", point - centers, directions)
     seen = np.mean([sees(camera, point[None])[0] for camera in cameras])
-    converges = certainty > _MIN_CERTAINTY and bool(np.mean(depth > 0) >= 0.9) and seen >= 0.5
+    converges = certainty > _MIN_CERTAINTY and bool(np.mean(depth > 0) >= _MIN_FACING) and seen >= 0.5
     if converges:
-        nears, fars = _NEAR * depth, _FAR * np.maximum(depth, np.median(depth))
+        nears, fars = _NEAR * np.maximum(depth, 0.0), _FAR * np.maximum(depth, np.median(depth))
         needed = math.ceil((share if seen >= 0.95 else 0.5 * seen) * len(cameras))
         reach = float(np.abs(depth).max()) * _FAR
     else:
