@@ -25,8 +25,10 @@ def look_at(center: np.ndarray, target: np.ndarray, up: tuple[float, float, floa
     return np.concatenate([R, -R @ center[:, None]], axis=1)
 
 
-def orbit(n: int = N_VIEWS, width: int = 40, height: int = 30, focal: float = 44.0, centred: bool = False) -> list[Camera]:
-    """Cameras around the ball, 3 away; their principal point lies off the middle and fx differs from fy, unless centred."""
+def orbit(
+    n: int = N_VIEWS, width: int = 40, height: int = 30, focal: float = 44.0, centred: bool = False
+) -> list[Camera]:
+    """Cameras around the ball, 3 away; the principal point lies off the middle and fx is not fy, unless centred."""
     fy, cx, cy = (focal, width / 2, height / 2) if centred else (1.02 * focal, width / 2 + 0.7, height / 2 - 0.4)
     K = np.array([[focal, 0, cx], [0, fy, cy], [0, 0, 1]])
     cameras = []
@@ -164,7 +166,9 @@ def write_strecha(path: Path, cameras: list[Camera]) -> None:
 def _quaternion(R: np.ndarray) -> np.ndarray:
     """w, x, y, z by the eigenvector of the largest eigenvalue of Bar-Itzhack's symmetric matrix."""
     (a, b, c), (d, e, f), (g, h, i) = R
-    N = np.array([[a + e + i, h - f, c - g, d - b], [0, a - e - i, b + d, c + g], [0, 0, e - a - i, f + h], [0, 0, 0, i - a - e]])
+    N = np.array(
+        [[a + e + i, h - f, c - g, d - b], [0, a - e - i, b + d, c + g], [0, 0, e - a - i, f + h], [0, 0, 0, i - a - e]]
+    )
     return np.linalg.eigh(N + np.triu(N, 1).T)[1][:, -1]
 
 

@@ -82,7 +82,7 @@ def test_alpha_goes_before_sparse_points(tmp_path):
 def test_binary_model_is_refused_with_the_command_that_converts_it(tmp_path):
     (tmp_path / "sparse").mkdir()
     (tmp_path / "sparse/cameras.bin").write_bytes(b"")
-    with pytest.raises(SceneError, match="binary COLMAP model .*model_converter"):
+    with pytest.raises(SceneError, match=r"binary COLMAP model .*model_converter"):
         load_scene(tmp_path)
 
 

@@ -232,7 +232,8 @@ def test_one_photo_that_sees_nothing_in_common_is_named(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "position"), [('{"frames": [\n{"a": 1},,\n]}', "line 2, column 10"), ("", "line 1"), ('{"w": 4,', "line 1")]
+    ("text", "position"),
+    [('{"frames": [\n{"a": 1},,\n]}', "line 2, column 10"), ("", "line 1"), ('{"w": 4,', "line 1")],
 )
 def test_json_that_is_not_valid(tmp_path, text, position):
     (tmp_path / "transforms.json").write_text(text)

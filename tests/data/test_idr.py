@@ -34,7 +34,8 @@ def test_projection_matrices_are_taken_apart_at_any_scale_and_sign(factor):
 
 def test_skew_is_refused_where_it_moves_pixels():
     camera = orbit(1)[0]
-    K = camera.K + [[0, 1.0, 0], [0, 0, 0], [0, 0, 0]]
+    K = np.array(camera.K)
+    K[0, 1] = 1.0
     with pytest.raises(SceneError, match="here: K has skew 1"):
         decompose(K @ camera.cam_from_world, "here")
 

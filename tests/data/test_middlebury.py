@@ -55,7 +55,10 @@ def test_photos_without_files_are_skipped(folder):
         (lambda lines: lines.__setitem__(0, "5"), "line 1 announces 5 photos, but 4 follow"),
         (lambda lines: lines.pop(0), "line 1: expected the number of photos, found 'ball0000.png"),
         (lambda lines: lines.clear(), "line 1: expected the number of photos, found 'nothing'"),
-        (lambda lines: lines.__setitem__(2, lines[2] + " 1"), r"line 3 \(ball0001.png\): expected 21 numbers .* found 22"),
+        (
+            lambda lines: lines.__setitem__(2, lines[2] + " 1"),
+            r"line 3 \(ball0001.png\): expected 21 numbers .* found 22",
+        ),
         (lambda lines: lines.__setitem__(2, lines[2].replace(" 0 ", " x ", 1)), r"line 3 .*could not convert .*'x'"),
     ],
 )

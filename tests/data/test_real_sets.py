@@ -96,7 +96,9 @@ def test_sparse_points_of_the_castle_lie_in_the_photos(data_root):
     seen = np.zeros(len(scene.sparse_points), int)
     for view in scene.views:
         pixels, depth = view.camera.project(scene.sparse_points)
-        seen += (depth > 0) & (pixels > 0).all(1) & (pixels[:, 0] < view.camera.width) & (pixels[:, 1] < view.camera.height)
+        seen += (
+            (depth > 0) & (pixels > 0).all(1) & (pixels[:, 0] < view.camera.width) & (pixels[:, 1] < view.camera.height)
+        )
     assert (seen >= 2).mean() > 0.99
 
 

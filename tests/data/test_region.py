@@ -57,7 +57,9 @@ def test_tight_region_lies_in_the_wide_one():
 def test_one_stray_camera_does_not_cut_the_region_down(stray):
     cameras = orbit(20)
     if stray == "close-up":
-        cameras[3] = Camera(cameras[3].K * [[8], [8], [1]] - [[0, 0, 140], [0, 0, 105], [0, 0, 0]], cameras[3].cam_from_world, 40, 30)
+        cameras[3] = Camera(
+            cameras[3].K * [[8], [8], [1]] - [[0, 0, 140], [0, 0, 105], [0, 0, 0]], cameras[3].cam_from_world, 40, 30
+        )
     else:
         cameras[3] = Camera(K, look_at(np.array([3.0, 0, 0]), np.array([9.0, 0, 0])), 64, 48)
     region = tight_region(cameras)

@@ -76,6 +76,7 @@ def find_box(
         return _intersection(hint, region), "cameras"
     if region is None:
         raise SceneError(
-            f"the box cannot be found from the {len(cameras)} cameras: too few of them look at the same region; give box=..."
+            f"the box cannot be found from the {len(cameras)} cameras: too few of them look at the same region; "
+            "give box=..."
         )
     return region.box, "cameras"

@@ -118,7 +118,7 @@ def common_region(cameras: list[Camera], share: float = 0.9) -> CommonRegion | N
 
 
 def tight_region(cameras: list[Camera]) -> CommonRegion | None:
-    """The region that all views see, or what 90 % of them see where a few views would cut it down (close-ups, strays)."""
+    """The region that all views see, or 90 % of them where a few would cut it down (close-ups, strays)."""
     region = common_region(cameras)
     if region is None or not region.converges:
         return region
