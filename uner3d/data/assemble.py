@@ -1,4 +1,4 @@
-"""From the frames of a format to views: which photos exist, whether they are whole, and their cameras at working size."""
+"""From the frames of a format to views: which photos exist and are whole, and their cameras at working size."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import SceneError
 from .hull import hull_box
-from .region import CommonRegion, common_region
+from .region import CommonRegion, common_region, tight_region
 from .scene import View
 
 _MASK_PADDING = 0.05
@@ -71,9 +71,12 @@ def find_box(
         box = box_of_points(sparse_points)
         if box is not None:
             return box, "points"
-    region = common_region(cameras) if hint is None else common_region(cameras, share=0.5)
+    region = tight_region(cameras) if hint is None else common_region(cameras, share=0.5)
     if hint is not None:
         return _intersection(hint, region), "cameras"
     if region is None:
-        raise SceneError("the box cannot be found from the cameras: no two photos see a common point; give box=...")
+        raise SceneError(
+            f"the box cannot be found from the {len(cameras)} cameras: too few of them look at the same region; "
+            "give box=..."
+        )
     return region.box, "cameras"

@@ -62,7 +62,7 @@ def _border(width: int, height: int) -> tuple[np.ndarray, ...]:
     y = np.arange(height) + 0.5
     left = np.stack([np.full(height, 0.5), y], axis=1)
     upper = np.stack([x, np.full(width, 0.5)], axis=1)
-    return left, left + [width - 1, 0], upper, upper + [0, height - 1]
+    return left, left + np.array([width - 1, 0]), upper, upper + np.array([0, height - 1])
 
 
 @lru_cache(maxsize=64)

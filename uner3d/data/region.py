@@ -9,7 +9,7 @@ import numpy as np
 
 from .scene import Camera
 
-__all__ = ["CommonRegion", "bounds", "common_region", "grid_in", "sees"]
+__all__ = ["CommonRegion", "bounds", "common_region", "grid_in", "sees", "tight_region"]
 
 _N_GRID = 32
 _N_LEVELS = 4
@@ -20,6 +20,10 @@ _NEAR, _FAR = 0.05, 2.0
 # Where the axes do not converge: the disparity, as a share of the photo's width, between the cameras farthest apart.
 _MAX_DISPARITY, _MIN_DISPARITY = 0.5, 0.04
 _MIN_CERTAINTY = 2e-3
+# Share of the cameras that have the point of convergence in front of them; the others are strays.
+_MIN_FACING = 0.7
+# What all photos see is trusted where each edge of its box keeps this share of the edge that 90 % of them give.
+_MIN_TIGHT_EDGE = 0.75
 
 
 def sees(camera: Camera, xyz_in_world: np.ndarray, near: float = 0.0, far: float = math.inf) -> np.ndarray:
@@ -97,9 +101,9 @@ def common_region(cameras: list[Camera], share: float = 0.9) -> CommonRegion | N
     point, certainty = focus(centers, directions)
     depth = np.einsum("vi,vi->v", point - centers, directions)
     seen = np.mean([sees(camera, point[None])[0] for camera in cameras])
-    converges = certainty > _MIN_CERTAINTY and bool(np.mean(depth > 0) >= 0.9) and seen >= 0.5
+    converges = certainty > _MIN_CERTAINTY and bool(np.mean(depth > 0) >= _MIN_FACING) and seen >= 0.5
     if converges:
-        nears, fars = _NEAR * depth, _FAR * np.maximum(depth, np.median(depth))
+        nears, fars = _NEAR * np.maximum(depth, 0.0), _FAR * np.maximum(depth, np.median(depth))
         needed = math.ceil((share if seen >= 0.95 else 0.5 * seen) * len(cameras))
         reach = float(np.abs(depth).max()) * _FAR
     else:
@@ -111,6 +115,18 @@ def common_region(cameras: list[Camera], share: float = 0.9) -> CommonRegion | N
     start = np.stack([point - reach, point + reach])
     box, filled = _shrink(cameras, start, nears, fars, max(2, needed))
     return None if box is None else CommonRegion(box, filled, converges)
+
+
+def tight_region(cameras: list[Camera]) -> CommonRegion | None:
+    """The region that all views see, or 90 % of them where a few would cut it down (close-ups, strays)."""
+    region = common_region(cameras)
+    if region is None or not region.converges:
+        return region
+    tight = common_region(cameras, share=1.0)
+    if tight is None:
+        return region
+    kept = (tight.box[1] - tight.box[0]) / (region.box[1] - region.box[0])
+    return tight if bool((kept >= _MIN_TIGHT_EDGE).all()) else region
 
 
 def _shrink(

@@ -68,7 +68,7 @@ class Camera:
         return Camera(self.K * ratio, self.cam_from_world, width, height)
 
     def project(self, xyz_in_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) and depths along the optical axis (N,) of points (N, 3); pixels mean nothing where depth <= 0."""
+        """Pixels (N, 2) and depths along the optical axis (N,) of points (N, 3); pixels are void where depth <= 0."""
         xyz_in_cam = xyz_in_world @ self.cam_from_world[:, :3].T + self.cam_from_world[:, 3]
         depth = xyz_in_cam[:, 2]
         safe = np.where(depth > 0, depth, 1.0)
@@ -100,7 +100,7 @@ class View:
         return self._render(photo.read_colour(self.image_path, self.mask_path if self.use_mask else None))
 
     def mask(self) -> np.ndarray | None:
-        """How much of each pixel the object covers, uint8 (height, width), 0 to 255; None where masks are not in use."""
+        """How much of each pixel the object covers, uint8 (height, width), 0 to 255; None without masks in use."""
         if not self.use_mask:
             return None
         return self._render(photo.read_mask(self.image_path, self.mask_path))

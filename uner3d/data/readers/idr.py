@@ -37,7 +37,7 @@ def read(path: Path, found: Path) -> RawScene:
     frames = []
     for (key, photo), mask in zip(pairs, masks, strict=True):
         where = f"{found}: world_mat_{key}"
-        K, cam_from_world = decompose(numbers(matrices[f"world_mat_{key}"][:3], (3, 4), where, "matrix"), where)
+        K, cam_from_world = decompose(_upper_rows(matrices[f"world_mat_{key}"], where, "matrix"), where)
         frames.append(Frame(photo.name, photo, K, cam_from_world, where, mask_path=mask))
     return RawScene(frames, box_hint=_sphere_box(matrices, keys[0], found), warnings=warnings)
 
@@ -48,6 +48,11 @@ def _load(found: Path) -> dict[str, np.ndarray]:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise SceneError(f"{found}: cannot be read as an npz archive of arrays: {error}") from error
+
+
+def _upper_rows(matrix: np.ndarray, where: str, what: str) -> np.ndarray:
+    """The first three rows (3, 4) of a 3 x 4 or 4 x 4 matrix."""
+    return numbers(matrix[:3] if matrix.ndim else matrix, (3, 4), where, what)
 
 
 def _match(photos: list[Path], keys: list[int], found: Path) -> tuple[list[tuple[int, Path]], list[str]]:
@@ -107,7 +112,7 @@ def _sphere_box(matrices: dict[str, np.ndarray], key: int, found: Path) -> np.nd
     name = f"scale_mat_{key}"
     if name not in matrices:
         return None
-    scale = numbers(matrices[name][:3], (3, 4), str(found), name)
+    scale = _upper_rows(matrices[name], str(found), name)
     # An affine image of the unit sphere reaches |row| to either side of its centre.
     reach = np.linalg.norm(scale[:, :3], axis=1)
     return np.stack([scale[:, 3] - reach, scale[:, 3] + reach])

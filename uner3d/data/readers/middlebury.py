@@ -1,4 +1,7 @@
-"""Middlebury multi-view stereo: `*_par.txt`, a line `name k11..k33 r11..r33 t1 t2 t3` per photo, pixel centres at integers."""
+"""Middlebury multi-view stereo: `*_par.txt`, a line `name k11..k33 r11..r33 t1 t2 t3` per photo.
+
+Pixel centres lie at integers.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Strecha's dense multi-view sets: a file `<photo>.camera` per photo.
 
-Rows: K (3), a row of zeros (no distortion), R camera-to-world (3), the centre, then width and height. Pixel centres at integers.
+Rows: K (3), a row of zeros (no distortion), R camera-to-world (3), the centre, then width and height. Pixel
+centres lie at integers.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ def find(path: Path) -> Path | None:
 def read(path: Path, found: Path) -> RawScene:
     """Training frames of `found`; test frames of transforms_test.json, or those listed as test_filenames."""
     content = _load(found)
-    listed = {str(name) for name in content.get("test_filenames", [])}
+    names = content.get("test_filenames") or []
+    if not isinstance(names, list):
+        raise SceneError(f"{found}: expected a list of names 'test_filenames', got {str(names)[:60]}")
+    listed = {str(name) for name in names}
     entries = list(enumerate(content["frames"]))
     scene = RawScene(
         frames=[_frame(found, content, i, e) for i, e in entries if not _is_listed(e, listed)],

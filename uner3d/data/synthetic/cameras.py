@@ -51,7 +51,13 @@ def camera_distance(radius: float, fov_degrees: float, width: int, height: int) 
 
 
 def place_cameras(
-    n: int, distance: float, radius: float, size: tuple[int, int], fov_degrees: float, table: bool, rng: np.random.Generator
+    n: int,
+    distance: float,
+    radius: float,
+    size: tuple[int, int],
+    fov_degrees: float,
+    table: bool,
+    rng: np.random.Generator,
 ) -> list[Viewpoint]:
     """Cameras on a golden spiral over the sphere, or over a band above the table, each jittered, all looking inward.
 

@@ -35,7 +35,7 @@ class SynthOptions:
     output: Path
     """Folder to write the scene to."""
     shape: str = "totem"
-    """totem, mug, bowl, torus, box, sphere, or the path of a mesh file (obj, ply, glb, gltf, stl, off; needs Open3D)."""
+    """totem, mug, bowl, torus, box, sphere, or a mesh file (obj, ply, glb, gltf, stl, off; needs Open3D)."""
     n_train: int = 32
     """Number of photos to reconstruct from."""
     n_test: int = 8
@@ -86,7 +86,9 @@ def run(options: SynthOptions, progress: Progress | None = None) -> Path:
     return output
 
 
-def generate_scene(output: str | os.PathLike[str], shape: str = "totem", *, progress: Progress | None = None, **options: Any) -> Path:
+def generate_scene(
+    output: str | os.PathLike[str], shape: str = "totem", *, progress: Progress | None = None, **options: Any
+) -> Path:
     """Trace posed photos of a procedural object and write them with their exact truth; returns the folder.
 
     Args:
@@ -97,10 +99,11 @@ def generate_scene(output: str | os.PathLike[str], shape: str = "totem", *, prog
 
     The folder holds ``transforms_train.json``, ``transforms_test.json`` (camera-to-world, OpenGL axes, intrinsics in
     pixels), ``train/NNN.png`` and ``test/NNN.png`` (8 bit; straight alpha, or no alpha with ``table``), ``scene.json``
-    (the object's box, ``pixel_footprint``: the width of one pixel on the object in scene units, the share of the surface
-    that two photos see, all options), ``gt_points.ply`` (uniform on that share, with normals and colours) and
+    (the object's box, ``pixel_footprint``: the width of one pixel on the object in scene units, the share of the
+    surface that two photos see, all options), ``gt_points.ply`` (uniform on that share, with normals and colours) and
     ``gt_mesh.ply`` (the object's surface, to a twentieth of a footprint). In table scenes the truth is the object
-    alone; ``scene.json`` holds the room's box, which is its truth. The same options give the same bytes on the same machine.
+    alone; ``scene.json`` holds the room's box, which is its truth. The same options give the same bytes on the same
+    machine.
 
     Raises:
         ValueError: an option out of range, an unknown shape, a mesh without triangles.

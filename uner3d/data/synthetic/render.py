@@ -81,7 +81,9 @@ def shade(
     shadow = torch.zeros_like(key)
     shadow[lit] = stage.surface.light(p[:, lit], normal[:, lit], KEY_LIGHT)
     sky = (0.75 + 0.25 * normal[1]) * stage.surface.openness(p, normal)
-    colour = albedo * (_AMBIENT * sky + _KEY * key.clamp(min=0) * shadow + _FILL * _dot(normal, FILL_LIGHT).clamp(min=0))
+    colour = albedo * (
+        _AMBIENT * sky + _KEY * key.clamp(min=0) * shadow + _FILL * _dot(normal, FILL_LIGHT).clamp(min=0)
+    )
     if specular > 0 and direction is not None:
         toward = torch.tensor(KEY_LIGHT, dtype=p.dtype).reshape(3, 1) - direction
         gloss = (normal * toward).sum(0).clamp(min=0) / torch.linalg.vector_norm(toward, dim=0).clamp(min=1e-6)

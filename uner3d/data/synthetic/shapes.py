@@ -1,4 +1,4 @@
-"""The named shapes: parts, each with a signed distance and a texture. They stand upright, y up, about two units tall."""
+"""The named shapes: parts, each with a signed distance and a texture. They stand y up, about two units tall."""
 
 from __future__ import annotations
 
@@ -148,7 +148,9 @@ def _totem_parts(grain: Grain) -> list[Part]:
             lambda p: sdf.capsule(p, (0, 0.17, 0.34), (0, 0.06, 0.47), 0.06), marble(grain, ochre, (1, 0.85, 0.4), 0.2)
         ),
         Part(_wing, stripes(grain, [red, cream, blue, ochre], 0, 0.26, warp=0.03)),
-        Part(lambda p: _bowl_distance(p, 0.82, 0.32, 0.045), sectors(grain, [blue, cream, red, cream], 1, (0, 0, 0), 4)),
+        Part(
+            lambda p: _bowl_distance(p, 0.82, 0.32, 0.045), sectors(grain, [blue, cream, red, cream], 1, (0, 0, 0), 4)
+        ),
         Part(lambda p: sdf.torus(p, (0, 0.79, 0), 0.2, 0.05, 2), sectors(grain, [ochre, brown], 2, (0, 0.79, 0), 7)),
     ]
 

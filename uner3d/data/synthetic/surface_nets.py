@@ -15,9 +15,7 @@ _CHUNK = 1 << 15
 Volume = NDArray[np.float32]
 
 
-def extract_mesh(
-    distance: Distance, extent: float, spacing: float
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+def extract_mesh(distance: Distance, extent: float, spacing: float) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Vertices (V, 3) on the zero set, triangles (F, 3), counter-clockwise seen from outside.
 
     One vertex per cell of the grid, of edge at most ``spacing`` over the cube of half edge ``extent``, that the

@@ -1,6 +1,7 @@
 """Sphere tracing: first hits, shadows and openness of a signed distance field.
 
-Everything takes float32 points (3, N). The field must not exceed the true distance; it lies within ``radius`` of the origin.
+Everything takes float32 points (3, N). The field must not exceed the true distance; its surface lies within ``radius``
+of the origin.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _TILES = (8, 2)  # edges of the cones, in pixels, each a multiple of the next
 
 
 def ball_span(radius: float, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the ball of that radius around the scene's origin (N,); leave < enter where they miss."""
+    """Where rays enter and leave the ball of that radius around the origin (N,); leave < enter where they miss."""
     middle = -(origin * direction).sum(0)
     square = radius * radius - (origin * origin).sum(0) + middle * middle
     half = square.clamp(min=0).sqrt()
@@ -28,8 +29,9 @@ def ball_span(radius: float, origin: Tensor, direction: Tensor) -> tuple[Tensor,
 def cone_starts(distance: Distance, radius: float, view: Viewpoint) -> Tensor:
     """Per pixel (H, W), a distance that no ray of the pixel hits before; inf where no ray of the pixel hits.
 
-    Cones around tiles of pixels march first: a ball of radius d around a cone's axis at t, free of surface, frees all its
-    rays up to (d + t) / (1 + a), a being the largest distance of the cone's unit directions from its axis. Each finer tile starts where its parent stopped.
+    Cones around tiles of pixels march first: a ball of radius d around a cone's axis at t, free of surface, frees all
+    its rays up to (d + t) / (1 + a), a being the largest distance of the cone's unit directions from its axis. Each
+    finer tile starts where its parent stopped.
     """
     columns, rows = -(-view.width // _TILES[0]), -(-view.height // _TILES[0])
     start = torch.zeros(rows, columns)
@@ -93,9 +95,7 @@ def sphere_trace(
     return hit
 
 
-def light_visibility(
-    distance: Distance, radius: float, p: Tensor, toward: Tensor, sharpness: float | None
-) -> Tensor:
+def light_visibility(distance: Distance, radius: float, p: Tensor, toward: Tensor, sharpness: float | None) -> Tensor:
     """How much of the light from far away in direction ``toward`` (3, N) reaches points p: (N,) in [0, 1].
 
     A ray that passes the surface at distance d, at t from the point, keeps ``sharpness * d / t`` of its light, at most

@@ -43,7 +43,9 @@ def sample_seen_points(stage: Stage, views: Sequence[Viewpoint], n: int, rng: np
         kept += new
         n_kept, n_drawn = n_kept + sum(piece[0].shape[1] for piece in new), n_drawn + batch
         if n_kept < 0.01 * n_drawn:
-            raise ValueError(f"less than 1 % of the surface is seen by two of the {len(views)} photos")
+            raise ValueError(
+                f"less than 1 % of the surface is seen by two of the {len(views)} photos: take more (n_train)"
+            )
     p, normal, colour = (torch.cat(columns, 1)[:, :n] for columns in zip(*kept, strict=True))
     return TruePoints(
         p.T.numpy(), normal.T.numpy(), (colour.T * 255 + 0.5).to(torch.uint8).numpy(), share=n_kept / n_drawn
@@ -68,7 +70,7 @@ def _draw_piece(
 
 
 def _seen_twice(stage: Stage, views: Sequence[Viewpoint], p: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """Which points two views see (N,), and the normals (3, N), turned to the first of them where they may point inward."""
+    """Which points two views see (N,), and the normals (3, N), turned to the first of them if two-sided."""
     count = torch.zeros(p.shape[1], dtype=torch.int64)
     normal = normal.clone()
     points = p.float()
