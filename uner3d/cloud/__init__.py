@@ -1,0 +1,1 @@
+"""Point clouds: extraction from the field, files, measures and pictures."""

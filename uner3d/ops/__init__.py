@@ -1,6 +1,28 @@
 """The kernels of uner3d, usable on their own with any PyTorch: CPU (native, threaded) and CUDA."""
 
 from ._native import available_isas, get_isa, set_isa
+from .composite import CompositeResult, composite
+from .fuse_views import fuse_views
+from .idw import idw
+from .knn import KnnIndex, knn
 from .positional_encoding import positional_encoding
+from .sample_views import sample_views
+from .thin import PoissonThinner, voxel_thin
+from .view_weights import view_weights
 
-__all__ = ["available_isas", "get_isa", "positional_encoding", "set_isa"]
+__all__ = [
+    "CompositeResult",
+    "KnnIndex",
+    "PoissonThinner",
+    "available_isas",
+    "composite",
+    "fuse_views",
+    "get_isa",
+    "idw",
+    "knn",
+    "positional_encoding",
+    "sample_views",
+    "set_isa",
+    "view_weights",
+    "voxel_thin",
+]

@@ -1,5 +1,11 @@
 """Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against."""
 
+from .composite import composite
+from .fuse_views import fuse_views
+from .idw import idw
+from .knn import knn
 from .positional_encoding import positional_encoding
+from .sample_views import sample_views
+from .view_weights import view_weights
 
-__all__ = ["positional_encoding"]
+__all__ = ["composite", "fuse_views", "idw", "knn", "positional_encoding", "sample_views", "view_weights"]

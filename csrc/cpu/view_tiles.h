@@ -1,0 +1,111 @@
+// Points in small tiles, projected into one view after another: structure of arrays, so that the loops vectorise.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "../core/camera.h"
+#include "../ops/views.h"
+#include "lanes.h"
+
+namespace uner3d::cpu {
+
+constexpr int kTile = 32;
+
+template <class T>
+struct PointTile {
+  T x[kTile], y[kTile], z[kTile];
+  std::int64_t index[kTile];  // of the point in the caller's order
+  int n;
+};
+
+// Points [begin, begin + kTile) of `order` (null: the order they come in), at most to `end`. What is left of the tile
+// repeats the last point, so that loops may run over all of it.
+template <class T>
+void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, std::int64_t begin, std::int64_t end,
+               PointTile<T>& tile) {
+  tile.n = static_cast<int>(std::min<std::int64_t>(kTile, end - begin));
+  for (int p = 0; p < kTile; ++p) {
+    const std::int64_t i = begin + std::min(p, tile.n - 1);
+    const std::int64_t index = order ? base + order[i - base] : i;
+    tile.index[p] = index;
+    tile.x[p] = points[3 * index];
+    tile.y[p] = points[3 * index + 1];
+    tile.z[p] = points[3 * index + 2];
+  }
+}
+
+template <class T>
+struct TileView {
+  std::int32_t seen[kTile];
+  T u[kTile], v[kTile], z[kTile], inv_z[kTile];
+  std::int32_t column[kTile], row[kTile], column_step[kTile], row_step[kTile];
+  T ax[kTile], ay[kTile];  // fractions along columns and rows
+};
+
+template <class T>
+void project_tile(const core::Camera<T>& camera, const Views<T>& views, const PointTile<T>& tile, TileView<T>& out) {
+  const core::Camera<T> c = camera;
+  const T width = static_cast<T>(views.width), height = static_cast<T>(views.height);
+  const std::int32_t n_columns = static_cast<std::int32_t>(views.width),
+                     n_rows = static_cast<std::int32_t>(views.height);
+#pragma omp simd
+  for (int p = 0; p < kTile; ++p) {
+    const auto at = core::project(c, tile.x[p], tile.y[p], tile.z[p], width, height);
+    const T u = at.seen ? at.u : T(0), v = at.seen ? at.v : T(0);
+    const auto columns = core::axis(u, n_columns);
+    const auto rows = core::axis(v, n_rows);
+    out.seen[p] = at.seen;
+    out.u[p] = u, out.v[p] = v, out.z[p] = at.z, out.inv_z[p] = at.inv_z;
+    out.column[p] = columns.index, out.column_step[p] = columns.step, out.ax[p] = columns.fraction;
+    out.row[p] = rows.index, out.row_step[p] = rows.step, out.ay[p] = rows.fraction;
+  }
+}
+
+// Where one point falls in one map of n_channels values a pixel: offset of the first tap, steps to its neighbours.
+template <class T>
+struct Tap {
+  std::int64_t offset, step_column, step_row;
+  T w[4];
+};
+
+template <class T>
+inline __attribute__((always_inline)) Tap<T> make_tap(const TileView<T>& at, int p, std::int64_t view,
+                                                      const Views<T>& views, std::int64_t n_channels) {
+  Tap<T> tap;
+  tap.offset = ((view * views.height + at.row[p]) * views.width + at.column[p]) * n_channels;
+  tap.step_column = at.column_step[p] * n_channels;
+  tap.step_row = at.row_step[p] * views.width * n_channels;
+  core::bilinear_weights(at.ax[p], at.ay[p], tap.w);
+  return tap;
+}
+
+// The four pixels of a tap, one vector of channels of each.
+template <class V>
+struct Corners {
+  V p00, p01, p10, p11;
+};
+
+template <class V, class T>
+inline __attribute__((always_inline)) Corners<V> load_corners(const T* maps, const Tap<T>& tap, std::int64_t channel) {
+  const T* at = maps + tap.offset + channel;
+  return {load<V>(at), load<V>(at + tap.step_column), load<V>(at + tap.step_row),
+          load<V>(at + tap.step_row + tap.step_column)};
+}
+
+template <class V, class T>
+inline __attribute__((always_inline)) V sample(const T* maps, const Tap<T>& tap, std::int64_t channel) {
+  const auto c = load_corners<V>(maps, tap, channel);
+  return core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
+}
+
+template <class T>
+std::vector<core::Camera<T>> make_cameras(const Views<T>& views) {
+  std::vector<core::Camera<T>> cameras(static_cast<std::size_t>(views.n_views));
+  for (std::int64_t v = 0; v < views.n_views; ++v)
+    cameras[static_cast<std::size_t>(v)] = core::make_camera(views.K + 9 * v, views.cam_from_world + 12 * v);
+  return cameras;
+}
+
+}  // namespace uner3d::cpu

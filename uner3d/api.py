@@ -1,0 +1,204 @@
+"""The Python API: load, fit, generate; and what the command line shares with it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uner3d.cloud.agree import Agreed, agree
+from uner3d.cloud.generate import CloudResult, write_cloud
+from uner3d.cloud.ply import Cloud, read_ply
+from uner3d.cloud.surface import SurfaceMaps, render_surfaces
+from uner3d.config import Config, preset_config
+from uner3d.data import load_scene
+from uner3d.model.build import Model
+from uner3d.render.grid import DensityGrid
+from uner3d.render.image import render_image
+from uner3d.render.renderer import RenderSettings
+from uner3d.train.checkpoint import load_run_config, read_tensors, write_json, write_tensors
+from uner3d.train.fit import fit as fit_world
+from uner3d.train.fit import prepare
+from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
+from uner3d.train.trainer import World
+
+Progress = Callable[[float], None]
+
+
+@dataclass
+class Fitted:
+    """A trained field together with the photos that condition it.
+
+    config, model, grid: what training made; world, frame: the scene as the model sees it; run: its folder.
+    """
+
+    config: Config
+    model: Model
+    grid: DensityGrid
+    world: World
+    frame: UnitFrame
+    run: Path
+
+    @property
+    def photos(self) -> PhotoSet:
+        """The training photos at the working resolution."""
+        return self.world.photos[1]
+
+    def settings(self) -> RenderSettings:
+        """How finished images are rendered."""
+        outside = self.config.samples_outside if self.world.outside else 0
+        return RenderSettings(self.config.samples + 8, outside, 0.1, self.world.background, float(self.config.octaves))
+
+
+def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False, config: Config | None = None,
+        deadline: float | None = None, progress: Callable[[int, int, dict[str, float]], None] | None = None,
+        **settings: Any) -> Fitted:  # fmt: skip
+    """Fit a field to a scene's photos.
+
+    Args:
+        scene: from :func:`load_scene`.
+        preset: "quick", "base", "high" or "paper"; any field of Config can be given as a keyword.
+        run: folder for checkpoints and logs (default: a temporary one).
+        resume: go on from what ``run`` holds.
+        deadline: time.monotonic() by which the steps should be done; overrides ``minutes``.
+
+    Raises:
+        Interrupted: after Ctrl-C, with everything saved.
+    """
+    run = Path(run) if run is not None else Path(tempfile.mkdtemp(prefix="uner3d-"))
+    run.mkdir(parents=True, exist_ok=True)
+    if resume:
+        config = load_run_config(run)
+    config = config or preset_config(preset, **settings)
+    world, frame = prepare(scene, config)
+    write_json(run / "scene.json", {
+        "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
+        "box_source": scene.box_source, "views": [view.name for view in scene.views],
+    })  # fmt: skip
+    trainer = fit_world(world, config, run, deadline=deadline, resume=resume, progress=progress)
+    return Fitted(config, trainer.model, trainer.grid, world, frame, run)
+
+
+def load_fitted(run: Path | str, scene=None) -> Fitted:
+    """A fitted field from its run folder; the photos are read again from where they lay (or from ``scene``)."""
+    run = Path(run)
+    config = load_run_config(run)
+    scene = scene or load_run_scene(run, config)
+    world, frame = prepare(scene, config)
+    tensors, _ = read_tensors(run / "model.safetensors")
+    model = Model(_without_download(config))
+    grid = DensityGrid(config.grid, world.extent)
+    grid.values = tensors.pop("grid")
+    allowed = tensors.pop("grid_allowed", None)
+    grid.allowed = None if allowed is None else allowed.bool()
+    grid.tighten()
+    model.load_state_dict(tensors)
+    return Fitted(config, model.eval(), grid, world, frame, run)
+
+
+def load_run_scene(run: Path, config: Config):
+    """The scene that a run was trained on, with the box it had then."""
+    path = run / "scene.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; expected a run folder written by `uner3d train` or `uner3d reconstruct`")
+    saved = json.loads(path.read_text())
+    return load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
+                      box=saved["box"])  # fmt: skip
+
+
+def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:
+    """Surface maps of all training views and what the views agree on; computed once per run, then read from its folder."""
+    path = fitted.run / "surface.safetensors"
+    if path.is_file() and path.stat().st_mtime >= (fitted.run / "model.safetensors").stat().st_mtime:
+        tensors, metadata = read_tensors(path)
+        maps = SurfaceMaps(tensors["depth"], tensors["K"], tensors["cam_from_unit"], int(metadata["stride"]))
+        names = ("points", "normals", "kept", "n_views", "ncc", "confidence", "owner")
+        return maps, Agreed(*(tensors[name] for name in names))
+    c = fitted.config
+    maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
+                           c.extract_stride, float(c.octaves), progress)  # fmt: skip
+    agreed = agree(maps, fitted.photos, fitted.world.ranking)
+    tensors = {"depth": maps.depth, "K": maps.K, "cam_from_unit": maps.cam_from_unit, **vars(agreed)}
+    write_tensors(path, tensors, {"stride": str(maps.stride)})
+    return maps, agreed
+
+
+def generate(fitted: Fitted, scene=None, *, points: int | None = None, spacing: float | None = None,
+             path: Path | str | None = None, progress: Progress | None = None) -> Cloud:  # fmt: skip
+    """The cloud of a fitted field at any density, in the user's frame.
+
+    ``points`` (exact) or ``spacing`` (world units) choose the density; by default half a photo pixel's footprint.
+    ``path`` streams it to a PLY file as well. ``scene`` is accepted for symmetry: the fitted field holds its photos.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(path) if path is not None else Path(folder) / "cloud.ply"
+        write_to(fitted, target, points=points, spacing=spacing, progress=progress)
+        return read_ply(target)
+
+
+def write_to(fitted: Fitted, path: Path, *, points: int | None = None, spacing: float | None = None,
+             progress: Progress | None = None) -> CloudResult:  # fmt: skip
+    """Like generate, but only to the file, in bounded memory."""
+    if points is not None and points < 1:
+        raise ValueError(f"points: expected at least 1, got {points}")
+    if spacing is not None and not spacing > 0:
+        raise ValueError(f"spacing: expected a positive length in scene units, got {spacing}")
+    maps, agreed = surfaces(fitted, progress)
+    return write_cloud(path, maps, agreed, fitted.photos, fitted.world.ranking, fitted.frame, n_points=points,
+                       spacing=spacing, progress=progress)  # fmt: skip
+
+
+@dataclass
+class HeldOut:
+    """One held-out view: the photo and its rendering (h, w, 3) uint8 and float, depth (h, w), PSNR and SSIM over the
+    whole image, PSNR over the mask or None, seconds."""
+
+    name: str
+    photo: Any
+    rendering: Any
+    depth: Any
+    psnr: float
+    ssim: float
+    psnr_mask: float | None
+    seconds: float
+
+
+def evaluate_images(fitted: Fitted, views, seconds: float | None = None, progress: Progress | None = None) -> list[HeldOut]:
+    """Render held-out views and compare; stops after ``seconds`` (at least one view is done)."""
+    from uner3d.report.images import psnr, ssim
+
+    photos = PhotoSet(views, fitted.frame)
+    ranking = nearest_views(photos.cam_from_unit, fitted.photos)
+    out: list[HeldOut] = []
+    begin = time.monotonic()
+    for view in range(len(photos)):
+        if seconds is not None and out and time.monotonic() - begin > seconds:
+            break
+        started = time.monotonic()
+        near = ranking[view, : fitted.config.sources]
+        sources = fitted.model.encode(fitted.photos.images[near].float() / 255, fitted.photos.K[near],
+                                      fitted.photos.cam_from_unit[near])  # fmt: skip
+        colour, depth, _ = render_image(fitted.model.field, sources, fitted.grid, photos.K[view],
+                                        photos.cam_from_unit[view], *photos.size, fitted.settings())  # fmt: skip
+        colour = colour.clamp(0, 1)
+        photo = photos.images[view].float() / 255
+        mask = photos.masks[view] > 127 if photos.masks is not None else None
+        out.append(HeldOut(photos.names[view], photos.images[view].numpy(), colour.numpy(), depth.numpy(),
+                           psnr(colour, photo), ssim(colour, photo),
+                           psnr(colour, photo, mask) if mask is not None else None,
+                           time.monotonic() - started))  # fmt: skip
+        if progress:
+            progress((view + 1) / len(photos))
+    return out
+
+
+def _without_download(config: Config) -> Config:
+    import dataclasses
+
+    return dataclasses.replace(config, encoder_weights=None)

@@ -1,0 +1,242 @@
+"""The command line. Each command is a function whose docstring and field comments are its manual."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from uner3d.config import preset_config
+from uner3d.data.synthetic import SynthOptions
+
+Preset = Literal["quick", "base", "high", "paper"]
+Scene = Annotated[Path, tyro.conf.Positional]
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclasses.dataclass
+class FitOptions:
+    """What `reconstruct` and `train` share."""
+
+    preset: Preset = "base"
+    """quick: a first look; base: what we recommend; high: hours; paper: the plainest reading of UNeR3D."""
+    minutes: float | None = None
+    """Time budget of the whole command. Step counts are calibrated from it once and written to run/config.json."""
+    steps: int | None = None
+    """Training steps, instead of a time budget."""
+    downscale: float = 1.0
+    """Reduce the photos by this factor (2: half the width and height)."""
+    holdout: int = 0
+    """Keep every K-th photo out of training, to measure on. 0: only the scene's own test split."""
+    masks: Literal["auto", "off"] = "auto"
+    """auto: use alpha channels or mask files where the scene has them; off: ignore them (alpha becomes white)."""
+    box: tuple[float, float, float, float, float, float] | None = None
+    """Region to reconstruct, in scene units: x y z of the lower corner, then of the upper. Found by default."""
+    seed: int = 0
+    """Random seed. The same config.json gives the same bytes on the CPU with the same number of threads."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    encoder_weights: Path | None = None
+    """ResNet34 ImageNet weights (.pth or .safetensors) for the `paper` preset and encoder `resnet34`."""
+    encoder: Literal["cnn", "resnet34"] | None = None
+    """Image encoder of `base`."""
+    threads: int | None = None
+    """CPU threads (default: torch's own choice)."""
+    resume: bool = False
+    """Go on with an interrupted run, with its settings."""
+    overwrite: bool = False
+    """Replace a run that the output folder already holds."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def reconstruct(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, points: int | None = None,
+                spacing: float | None = None) -> None:  # fmt: skip
+    """Turn a folder of posed photos into a coloured point cloud and a report.
+
+    Writes OUT/cloud.ply, OUT/report.html, OUT/metrics.json and OUT/run/. Ctrl-C saves; go on with --resume.
+
+    Args:
+        scene: Folder (or transforms.json) of posed photos: nerfstudio / instant-ngp / Blender transforms.json, COLMAP text, IDR/NeuS DTU cameras*.npz, Middlebury *_par.txt, Strecha .camera.
+        out: Output folder.
+        points: Number of points (exact). Default: a spacing of half a photo pixel on the surface.
+        spacing: Mean distance between neighbouring points, in scene units.
+    """
+    _check_density(points, spacing)
+    config = _config(options)
+    from uner3d.reconstruct import reconstruct as run
+
+    outcome = run(scene, out, config, points=points, spacing=spacing, resume=options.resume,
+                  overwrite=options.overwrite, command=_command(), quiet=options.quiet)  # fmt: skip
+    metrics = outcome.metrics
+    if metrics["psnr"] is not None:
+        print(f"held-out PSNR {metrics['psnr']:.2f} dB over {metrics['held_out_views']} views")
+    if metrics["points"]:
+        print(f"{out / 'cloud.ply'}: {metrics['points']:,} points")
+    print(out / "report.html")
+
+
+def train(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) -> None:
+    """Fit a field to a scene and write the run folder that `cloud`, `render` and `eval` work from.
+
+    Args:
+        scene: Folder of posed photos, as for `reconstruct`.
+        out: Run folder.
+    """
+    config = _config(options)
+    from uner3d.reconstruct import train_only
+
+    train_only(scene, out, config, resume=options.resume, overwrite=options.overwrite, quiet=options.quiet)
+    print(out)
+
+
+def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None = None) -> None:
+    """Write the cloud of a finished run at any density.
+
+    Args:
+        run: Run folder.
+        out: PLY file to write.
+        points: Number of points (exact).
+        spacing: Mean distance between neighbouring points, in scene units.
+    """
+    _check_density(points, spacing)
+    from uner3d import api
+    from uner3d.progress import Stages
+
+    _check_file_target(out)
+    stages = Stages()
+    fitted = api.load_fitted(run)
+    with stages.stage("cloud") as update:
+        result = api.write_to(fitted, out, points=points, spacing=spacing, progress=lambda share: update(share, ""))
+    print(f"{out}: {result.n_points:,} points, {result.spacing:.4g} apart")
+
+
+def render(run: Scene, out: Out, views: Literal["test", "train"] = "test") -> None:
+    """Render a run's views to PNG files: photo beside rendering.
+
+    Args:
+        run: Run folder.
+        out: Folder for the pictures.
+        views: The held-out photos, or those it was trained on.
+    """
+    from uner3d.evaluate import render_views
+
+    print(f"{render_views(run, out, views)} pictures in {out}")
+
+
+def evaluate(target: Scene, gt: Path | None = None, protocol: Literal["images", "chamfer", "auto"] = "auto",
+             json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip
+    """Measure a run or a cloud: held-out images (PSNR, SSIM) or geometry (accuracy, completeness, F-score).
+
+    Args:
+        target: Run folder, or a PLY file.
+        gt: For chamfer: a scene folder with exact truth (scene.json, gt_points.ply, gt_mesh.ply), or a PLY file.
+        protocol: images or chamfer; auto: images for a run, chamfer where --gt is given or the target is a cloud.
+        json_output: Print one JSON object.
+    """
+    from uner3d.evaluate import evaluate as run
+
+    result = run(target, gt, protocol)
+    print(json.dumps(result) if json_output else "\n".join(f"{key:>22}  {_show(value)}" for key, value in result.items()))
+
+
+def synth(options: tyro.conf.OmitArgPrefixes[SynthOptions]) -> None:
+    """Make posed photos of a known object, with the exact truth beside them."""
+    from uner3d.data.synthetic import run
+    from uner3d.progress import Stages
+
+    with Stages().stage("synth") as update:
+        folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
+    print(folder)
+
+
+def info() -> None:
+    """Versions, instruction sets, CUDA and optional packages, as uner3d finds them here."""
+    from uner3d.info import info_text
+
+    print(info_text())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command `uner3d`; returns the exit code."""
+    commands = {"reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
+                "synth": synth, "info": info}  # fmt: skip
+    from uner3d.train.fit import Interrupted
+
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="uner3d", args=argv, description=__doc__)
+    except Interrupted as stopped:
+        print(f"uner3d: {stopped}\ngo on with: {_command()} --resume", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("uner3d: stopped", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, ImportError, NotImplementedError) as error:
+        print(f"uner3d: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _config(options: FitOptions):
+    import torch
+
+    from uner3d.train.schedule import split_steps
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"--threads: expected at least 1, got {options.threads}")
+        torch.set_num_threads(options.threads)
+    _check_device(options.device)
+    if options.minutes is not None and not options.minutes > 0:
+        raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
+    if options.steps is not None and options.steps < 2:
+        raise ValueError(f"--steps: expected at least 2, got {options.steps}")
+    box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
+    weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
+                           masks=options.masks, box=box, seed=options.seed, encoder_weights=weights,
+                           encoder=options.encoder)  # fmt: skip
+    if options.steps is not None:
+        config.steps = split_steps(options.steps, config.coarse_share)
+    return config
+
+
+def _check_device(device: str) -> None:
+    if device in ("auto", "cpu"):
+        return
+    if device == "cuda" or device.startswith("cuda:"):
+        raise NotImplementedError(f"--device {device}: fitting on CUDA is not available in this version; use --device cpu")
+    raise ValueError(f"--device: expected auto, cpu, cuda or cuda:N, got {device!r}")
+
+
+def _check_density(points: int | None, spacing: float | None) -> None:
+    if points is not None and points < 1:
+        raise ValueError(f"--points: expected at least 1, got {points}")
+    if spacing is not None and not spacing > 0:
+        raise ValueError(f"--spacing: expected a positive length in scene units, got {spacing}")
+    if points is not None and spacing is not None:
+        raise ValueError("--points and --spacing: expected one of them, got both")
+
+
+def _check_file_target(path: Path) -> None:
+    if path.suffix.lower() != ".ply":
+        raise ValueError(f"-o {path}: expected the name of a .ply file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _show(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _command() -> str:
+    import shlex
+
+    return "uner3d " + shlex.join(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

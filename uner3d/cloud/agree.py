@@ -1,0 +1,201 @@
+"""Which surface points deserve to be exported: agreement between views, in geometry and in the photos' pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uner3d import ops
+
+from .surface import SurfaceMaps
+
+PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
+DEPTH_TOLERANCE = 0.01  # relative
+LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
+PATCH = 5  # samples along each side of an NCC patch
+
+
+@dataclass
+class Agreed:
+    """Per view and raster pixel: points (V, h, w, 3) averaged over the agreeing views, unit frame; normals (V, h, w, 3)
+    towards the camera; kept (V, h, w); n_views (V, h, w) that agree, the own one included; ncc (V, h, w) with the best
+    two neighbours, NaN without texture; confidence (V, h, w) in [0, 1]; owner (V, h, w): no agreeing view sees the point
+    better (larger cosine over distance)."""
+
+    points: Tensor
+    normals: Tensor
+    kept: Tensor
+    n_views: Tensor
+    ncc: Tensor
+    confidence: Tensor
+    owner: Tensor
+
+
+@torch.no_grad()
+def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) -> Agreed:
+    """Check every surface point against its neighbours' surfaces and photos.
+
+    A point is kept where at least min(3, V - 1) views (its own included beyond two views) carry it forth and back within
+    a pixel and 1 % of depth, more of them than see through it. Depths of one field agree with themselves easily, so the
+    photos have a say: where the patches around the point have texture, they must correlate.
+    """
+    n_views, height, width = maps.depth.shape
+    needed = min(3, max(n_views - 1, 1))
+    out = Agreed(torch.zeros(n_views, height, width, 3), torch.zeros(n_views, height, width, 3),
+                 torch.zeros(n_views, height, width, dtype=torch.bool), torch.zeros(n_views, height, width, dtype=torch.uint8),
+                 torch.zeros(n_views, height, width), torch.zeros(n_views, height, width),
+                 torch.zeros(n_views, height, width, dtype=torch.bool))  # fmt: skip
+    for view in range(n_views):
+        near = ranking[view, :n_neighbours]
+        x = maps.points(view)
+        normals = raster_normals(x, maps.depth[view], maps.cam_from_unit[view])
+        index = (maps.depth[view].view(-1) > 0).nonzero()[:, 0]
+        if len(index) == 0:
+            continue
+        points, flat_normals = x.view(-1, 3)[index], normals.view(-1, 3)[index]
+        count, conflicts, mean, owner = _geometry(maps, view, near, points, flat_normals)
+        ncc = patch_agreement(photos, view, near[:4], points, flat_normals, footprint(maps, view)[index] / maps.stride)
+        textured = ~ncc.isnan()
+        kept = (count >= needed) & (conflicts < count) & ~(textured & (ncc < 0.2))
+        score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
+        for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
+                              (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
+                              (out.confidence, score.clamp(0, 1)), (out.owner, owner)):  # fmt: skip
+            target[view].view(height * width, *target.shape[3:])[index] = value
+    return out
+
+
+def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
+    """A sentence where the photos contradict the surface: wrong poses, mostly; None where all is well."""
+    surface = maps.depth > 0
+    textured = surface & (agreed.ncc != 0) & ~agreed.ncc.isnan()
+    if not surface.any():
+        return "the views do not agree on any surface; check the camera poses"
+    if int(textured.sum()) < 100:
+        return None
+    matching = float((agreed.ncc[textured] > 0.5).float().mean())
+    kept = float(agreed.kept[surface].float().mean())
+    if matching >= LEAST_MATCHING and kept >= LEAST_KEPT:
+        return None
+    return (
+        f"the views do not agree: only {matching:.0%} of the textured surface looks alike in neighbouring photos and "
+        f"{kept:.0%} of it is confirmed by enough views; check the camera poses. Low confidence is written with the points"
+    )
+
+
+def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor, normals: Tensor):
+    """Number of agreeing views (own included) and of views that see through, the mean point, and ownership."""
+    pose = maps.cam_from_unit
+    centers = -torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3])
+    pixel, z = _project(maps.K[view], pose[view], points)
+    count, conflicts = torch.ones(len(points)), torch.zeros(len(points))
+    total, best = points.clone(), torch.zeros(len(points))
+    own = _view_quality(points, normals, centers[view])
+    for other in near.tolist():
+        there, depth = _project(maps.K[other], pose[other], points)
+        seen, valid = _lookup(maps.depth[other], there)
+        valid &= depth > 0
+        ray = torch.cat([there, torch.ones_like(depth)[:, None]], 1) @ maps.K[other].inverse().T * seen[:, None]
+        y = (ray - pose[other][:, 3]) @ pose[other][:, :3]
+        back, back_z = _project(maps.K[view], pose[view], y)
+        close = (back - pixel).norm(dim=-1) < PIXEL_TOLERANCE
+        close &= valid & ((back_z - z).abs() < DEPTH_TOLERANCE * z)
+        count += close
+        conflicts += valid & (seen > depth * (1 + 3 * DEPTH_TOLERANCE))
+        total += torch.where(close[:, None], y, torch.zeros_like(y))
+        quality = _view_quality(points, normals, centers[other])
+        best = torch.maximum(best, torch.where(close, quality, torch.zeros_like(quality)))
+    return count, conflicts, total / count[:, None], own >= 0.97 * best
+
+
+def _project(K: Tensor, pose: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    in_camera = points @ pose[:, :3].T + pose[:, 3]
+    z = in_camera[:, 2]
+    return (in_camera @ K.T)[:, :2] / z.clamp_min(1e-6)[:, None], z
+
+
+def _lookup(depth: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear inverse depth at pixels where all four taps hold a surface and lie within 2 %; else the nearest tap."""
+    height, width = depth.shape
+    inside = (pixel >= 0).all(-1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
+    p = pixel.nan_to_num(0, 0, 0).clamp(min=-1, max=max(height, width) + 1) - 0.5
+    low = p.floor()
+    fraction = p - low
+    taps, weights = [], []
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column = (low[:, 0].long() + dx).clamp(0, width - 1)
+            row = (low[:, 1].long() + dy).clamp(0, height - 1)
+            taps.append(depth[row, column])
+            weights.append((fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1]))
+    tap, weight = torch.stack(taps, 1), torch.stack(weights, 1)
+    smooth = (tap > 0).all(1) & (tap.amax(1) < 1.02 * tap.amin(1))
+    blended = 1 / (weight / tap.clamp_min(1e-6)).sum(1).clamp_min(1e-6)
+    nearest = tap.gather(1, weight.argmax(1, keepdim=True))[:, 0]
+    value = torch.where(smooth, blended, nearest)
+    return value, inside & (value > 0)
+
+
+def _view_quality(points: Tensor, normals: Tensor, center: Tensor) -> Tensor:
+    towards = center - points
+    distance = towards.norm(dim=-1)
+    return (normals * towards).sum(-1).clamp_min(0) / distance.square()
+
+
+def footprint(maps: SurfaceMaps, view: int) -> Tensor:
+    """Width of a raster pixel on the surface (h * w,), unit frame."""
+    return (maps.depth[view] / maps.K[view, 0, 0]).view(-1)
+
+
+def raster_normals(points: Tensor, depth: Tensor, cam_from_unit: Tensor) -> Tensor:
+    """Unit normals (h, w, 3) towards the camera from differences of neighbouring surface points, smoothed 3 x 3;
+    across depth jumps the one-sided difference of the smoother side counts."""
+    def difference(axis: int) -> Tensor:
+        forward = torch.roll(points, -1, axis) - points
+        backward = points - torch.roll(points, 1, axis)
+        ok_f = (torch.roll(depth, -1, axis) > 0)[..., None]
+        ok_b = (torch.roll(depth, 1, axis) > 0)[..., None]
+        size_f = torch.where(ok_f, forward.norm(dim=-1, keepdim=True), torch.inf)
+        size_b = torch.where(ok_b, backward.norm(dim=-1, keepdim=True), torch.inf)
+        both = torch.maximum(size_f, size_b) < 2 * torch.minimum(size_f, size_b)
+        return torch.where(both, forward + backward, torch.where(size_f < size_b, forward, backward))
+
+    normal = F.normalize(torch.linalg.cross(difference(0), difference(1)), dim=-1)
+    center = -cam_from_unit[:, :3].T @ cam_from_unit[:, 3]
+    normal = normal * torch.where(((center - points) * normal).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    normal = torch.where((depth > 0)[..., None], normal, torch.zeros_like(normal))
+    smooth = F.avg_pool2d(normal.permute(2, 0, 1)[None], 3, stride=1, padding=1)[0].permute(1, 2, 0)
+    return F.normalize(smooth, dim=-1)
+
+
+@torch.no_grad()
+def patch_agreement(photos, view: int, near: Tensor, points: Tensor, normals: Tensor, pixel_size: Tensor) -> Tensor:
+    """Normalised cross-correlation (N,) of tangent-plane patches between the view and its neighbours: mean of the best
+    two; NaN where the own patch has no texture. ``pixel_size`` (N,): width of a photo pixel at the point."""
+    helper = torch.where(normals[:, :1].abs() < 0.9, torch.tensor([[1.0, 0, 0]]), torch.tensor([[0, 1.0, 0]]))
+    u = F.normalize(torch.linalg.cross(normals, helper.expand_as(normals)), dim=-1)
+    v = torch.linalg.cross(normals, u)
+    offsets = torch.arange(PATCH) - PATCH // 2
+    dy, dx = torch.meshgrid(offsets, offsets, indexing="ij")
+    dx, dy = dx.reshape(1, -1, 1), dy.reshape(1, -1, 1)
+    views = torch.cat([torch.tensor([view]), near])
+    grey = (photos.images[views].float().mean(-1, keepdim=True) / 255).contiguous()
+    result = torch.empty(len(points))
+    for chunk in torch.arange(len(points)).split(20000):
+        size = pixel_size[chunk, None, None]
+        x = points[chunk, None] + size * (dx * u[chunk, None] + dy * v[chunk, None])
+        values, valid = ops.sample_views(grey, photos.K[views], photos.cam_from_unit[views], x.reshape(-1, 3))
+        values = values.view(len(chunk), PATCH * PATCH, -1)
+        seen = valid.view(len(chunk), PATCH * PATCH, -1).all(1)
+        centred = values - values.mean(1, keepdim=True)
+        spread = centred.square().mean(1)
+        cross = (centred * centred[..., :1]).mean(1)
+        # A grey-level noise of 1/255 in the denominator keeps flat patches from correlating by chance.
+        ncc = cross / ((spread + 1.5e-5) * (spread[:, :1] + 1.5e-5)).sqrt()
+        ncc = torch.where(seen, ncc, torch.full_like(ncc, -1.0))[:, 1:]
+        best = ncc.topk(min(2, ncc.shape[1]), dim=1).values.mean(1)
+        result[chunk] = torch.where(spread[:, 0] > 4e-4, best, torch.full_like(best, float("nan")))
+    return result

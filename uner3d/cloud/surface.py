@@ -1,0 +1,122 @@
+"""The field's surface as each view sees it: where transmittance falls through one half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uner3d.render.grid import DensityGrid
+from uner3d.render.renderer import pixel_rays
+from uner3d.render.sampling import importance_edges, ray_box
+
+CHUNK = 16384  # rays; bounds memory whatever the photo's size
+N_REFINE = 8
+
+
+@dataclass
+class SurfaceMaps:
+    """Surface per view on a pixel raster, in the unit frame: depth (V, h, w) z-depth, 0 where there is none; K (V, 3, 3)
+    of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel."""
+
+    depth: Tensor
+    K: Tensor
+    cam_from_unit: Tensor
+    stride: int
+
+    def points(self, view: int) -> Tensor:
+        """Surface points (h, w, 3) of a view; the camera's centre where there is no surface."""
+        origins, directions = raster_rays(self.K[view], self.cam_from_unit[view], *self.depth.shape[1:])
+        shape = (*self.depth.shape[1:], 3)
+        return origins.view(shape) + self.depth[view][..., None] * directions.view(shape)
+
+
+def raster_rays(K: Tensor, cam_from_unit: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rays (h * w, 3), (h * w, 3) through the pixel centres of a raster, row by row."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y], -1).reshape(-1, 2).to(K) + 0.5
+    return pixel_rays(K, cam_from_unit, pixels)
+
+
+@torch.no_grad()
+def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, directions: Tensor, n_samples: int,
+                   window: float) -> Tensor:  # fmt: skip
+    """Depth (N,) in multiples of the direction where transmittance first falls through 1/2; 0 where it never does.
+
+    Coarse edges follow the density grid; the bin of the crossing is then cut finer around it. Within a bin the density
+    is constant, so the crossing solves T_i exp(-sigma_i (t - t_i)) = 1/2 in closed form.
+    """
+    t0, t1 = ray_box(origins, directions, grid.bounds)
+    depth = torch.zeros_like(t0)
+    hit = (t1 > t0).nonzero()[:, 0]
+    if len(hit) == 0:
+        return depth
+    o, d = origins[hit], directions[hit]
+    edges = importance_edges(grid, o, d, t0[hit], t1[hit], n_samples, None, 0.1)
+    found, before, index, _ = _crossing(field, sources, grid, o, d, edges, torch.zeros(len(hit)), window)
+    keep = found.nonzero()[:, 0]
+    if len(keep) == 0:
+        return depth
+    low = edges[keep].gather(1, (index[keep, None] - 1).clamp_min(0))
+    high = edges[keep].gather(1, (index[keep, None] + 2).clamp_max(n_samples))
+    entry = before[keep].gather(1, (index[keep, None] - 1).clamp_min(0))[:, 0]
+    steps = torch.linspace(0, 1, N_REFINE + 1, device=o.device)
+    fine = low + (high - low) * steps
+    found, _, _, t = _crossing(field, sources, grid, o[keep], d[keep], fine, entry, window)
+    depth[hit[keep]] = torch.where(found, t, torch.zeros_like(t))
+    return depth
+
+
+def _crossing(field, sources, grid, origins, directions, edges, entry, window):
+    """Whether, and where, optical depth ``entry`` (N,) plus that along ``edges`` (N, S + 1) passes ln 2; also the optical
+    depth before each bin (N, S) and the bin's index."""
+    length = directions.norm(dim=-1, keepdim=True)
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
+    rays = (directions / length)[:, None].expand_as(points)
+    sigma, _ = field.density(points.reshape(-1, 3), rays.reshape(-1, 3), sources, window)
+    sigma = sigma.view(middles.shape)
+    if grid.allowed is not None:
+        sigma = sigma * grid.allowed.reshape(-1)[grid.cells(points)]
+    rate = sigma * length
+    passed = rate * (edges[:, 1:] - edges[:, :-1])
+    after = entry[:, None] + passed.cumsum(-1)
+    before = after - passed
+    threshold = 0.6931472
+    beyond = after >= threshold
+    found = beyond.any(-1)
+    index = beyond.float().argmax(-1)
+    i = index[:, None]
+    t = edges.gather(1, i) + (threshold - before.gather(1, i)) / rate.gather(1, i).clamp_min(1e-6)
+    t = torch.minimum(torch.maximum(t, edges.gather(1, i)), edges.gather(1, i + 1))[:, 0]
+    return found, before, index, t
+
+
+@torch.no_grad()
+def render_surfaces(model, photos, ranking: Tensor, grid: DensityGrid, n_sources: int, n_samples: int, stride: int,
+                    window: float, progress: Callable[[float], None] | None = None,
+                    views: list[int] | None = None) -> SurfaceMaps:  # fmt: skip
+    """Surface maps of all (or some) views; each view's sources are its nearest neighbours, as in training."""
+    height, width = photos.size[0] // stride, photos.size[1] // stride
+    K = photos.K.clone()
+    K[:, :2] /= stride
+    views = list(range(len(photos))) if views is None else views
+    depths = torch.zeros(len(photos), height, width)
+    for done, view in enumerate(views):
+        near = ranking[view, :n_sources]
+        images = photos.images[near].float() / 255
+        sources = model.encode(images, photos.K[near], photos.cam_from_unit[near])
+        origins, directions = raster_rays(K[view], photos.cam_from_unit[view], height, width)
+        wanted = torch.arange(height * width)
+        if photos.masks is not None:
+            mask = F.max_pool2d(photos.masks[view][None, None].float(), stride)[0, 0, :height, :width]
+            wanted = (mask.reshape(-1) > 127).nonzero()[:, 0]
+        flat = depths[view].view(-1)
+        for chunk in wanted.split(CHUNK):
+            flat[chunk] = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)
+        if progress:
+            progress((done + 1) / len(views))
+    return SurfaceMaps(depths, K, photos.cam_from_unit, stride)

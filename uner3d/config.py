@@ -1,0 +1,89 @@
+"""Settings of a run: one flat dataclass, written to config.json, and the presets. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"rays": 1024, "samples": 24, "sources": 6, "minutes": 2.0},
+    "base": {},
+    "high": {"rays": 3072, "samples": 48, "minutes": 30.0, "extract_samples": 48},
+    "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6},
+}
+
+
+@dataclasses.dataclass
+class Config:
+    """Everything that decides a result. Lengths are in units of half the longest edge of the scene's box."""
+
+    preset: str = "base"
+    model: str = "base"  # base | paper
+    encoder: str = "cnn"  # cnn | resnet34
+    encoder_weights: str | None = None  # local .pth or .safetensors file with an ImageNet ResNet34 state dict
+    seed: int = 0
+    masks: str = "auto"  # auto | off
+    downscale: float = 1.0
+    holdout: int = 0
+    box: list[list[float]] | None = None  # as given by the user, world units; None: found
+
+    minutes: float = 5.0  # budget of the whole command; steps are calibrated from it once
+    steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
+    coarse_share: float = 0.35  # of the steps, at half resolution
+    octaves: int = 8
+    open_octaves: float = 0.4  # share of the steps over which the octaves open
+    sources: int = 8  # views that condition one prediction
+    rays: int = 2048
+    samples: int = 32  # inside the box
+    samples_outside: int = 16  # beyond it, where the scene does not end at the box
+    reuse_maps: int = 4  # steps that share one encoding of the sources
+    precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
+    learning_rate: float = 3e-3
+    grid: int = 128
+
+    mask_loss: float = 0.2
+    dssim_loss: float = 0.2
+    distortion_loss: float = 0.01
+    geometric_loss: float = 0.05
+    idw_loss: float = 0.2
+    geometric_rays: int = 192
+    idw_from: float = 0.8  # share of the steps after which the IDW colour loss joins
+
+    extract_samples: int = 32
+    extract_stride: int = 2
+    outside: str = "auto"  # auto | on | off: whether anything beyond the box is rendered
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for json.dump."""
+        return dataclasses.asdict(self)
+
+
+def preset_config(preset: str, **overrides: Any) -> Config:
+    """The settings of ``preset`` with ``overrides`` (None means: as the preset has it).
+
+    Raises ValueError for an unknown preset or field.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    values: dict[str, Any] = {"preset": preset, **PRESETS[preset]}
+    fields = {f.name for f in dataclasses.fields(Config)}
+    for name, value in overrides.items():
+        if name not in fields:
+            raise ValueError(f"{name}: not a setting; expected one of {', '.join(sorted(fields))}")
+        if value is not None:
+            values[name] = value
+    return Config(**values)
+
+
+def read_config(path: Path) -> Config:
+    """Read config.json; ValueError names the file and the field that is wrong."""
+    try:
+        values = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
+    unknown = set(values) - {f.name for f in dataclasses.fields(Config)}
+    if unknown:
+        raise ValueError(f"{path}: unknown setting {sorted(unknown)[0]!r}; written by another version of uner3d?")
+    return Config(**values)

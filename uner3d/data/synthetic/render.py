@@ -1,0 +1,137 @@
+"""Light, room and camera: from an object to photos of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uner3d.data.synthetic.cameras import Viewpoint
+from uner3d.data.synthetic.surface import Surface
+from uner3d.data.synthetic.texture import Grain, Texture, ValueNoise, checks, marble, spots
+
+_SAMPLES_PER_CHUNK = 1 << 15  # keeps the working set of the tracer near the size of the cache
+_AMBIENT, _KEY, _FILL = 0.58, 0.55, 0.18
+_SHININESS = 40.0
+
+
+def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
+    length = (x * x + y * y + z * z) ** 0.5
+    return x / length, y / length, z / length
+
+
+KEY_LIGHT = _unit(0.5, 0.8, 0.45)
+FILL_LIGHT = _unit(-0.6, 0.15, -0.5)
+
+
+class Room:
+    """A textured table and the room around it, seen from within: the inside of a box.
+
+    The table lies at height ``floor``; the walls stand at x, z = +-``half``; the ceiling is 2.2 * half above the table.
+    """
+
+    def __init__(self, floor: float, half: float, unit: float, seed: int) -> None:
+        self.low = torch.tensor([-half, floor, -half])
+        self.high = torch.tensor([half, floor + 2.2 * half, half])
+        noise = ValueNoise(seed)
+        fine, coarse = Grain(noise, 0.3, 3, 0.9), Grain(noise, 1.6, 4, 0.9)
+        cloth = spots(fine, (0.62, 0.55, 0.42), [(0.3, 0.42, 0.5), (0.65, 0.35, 0.28), (0.36, 0.46, 0.3)], 0.55)
+        self._faces: list[Texture] = [
+            marble(coarse, (0.35, 0.42, 0.5), (0.75, 0.7, 0.6), 3.0),
+            cloth,
+            checks(coarse, (0.38, 0.33, 0.3), (0.62, 0.58, 0.5), 1.7),
+        ]
+        self._unit = unit
+
+    def hit(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Points, inward normals and albedo, each (3, N), where rays from a point (3,) inside the room leave it."""
+        ahead = torch.where(direction > 0, self.high[:, None], self.low[:, None])
+        t, axis = ((ahead - origin[:, None]) / direction).min(0)
+        p = origin[:, None] + direction * t
+        one_hot = torch.nn.functional.one_hot(axis, 3).T
+        albedo = torch.zeros_like(p)
+        for k, texture in enumerate(self._faces):
+            (mine,) = torch.nonzero(axis == k, as_tuple=True)
+            if len(mine):
+                albedo[:, mine] = texture((p[:, mine] - self.low[:, None]) / self._unit)
+        return p, torch.where(one_hot > 0, -torch.sign(direction), 0), albedo
+
+
+@dataclass
+class Stage:
+    """What a photo shows: the object, the room around it if there is one, and how glossy the object is (0 to 1)."""
+
+    surface: Surface
+    room: Room | None
+    specular: float
+
+
+def shade(
+    stage: Stage, p: Tensor, normal: Tensor, albedo: Tensor, direction: Tensor | None = None, specular: float = 0.0
+) -> Tensor:
+    """Colour (3, N) of points: soft ambient light, a key light with soft shadows, a fill light without.
+
+    Without ``specular`` it does not depend on where it is seen from, ``direction`` (3, N) being that of the ray.
+    """
+    key = _dot(normal, KEY_LIGHT)
+    (lit,) = torch.nonzero(key > 0, as_tuple=True)
+    shadow = torch.zeros_like(key)
+    shadow[lit] = stage.surface.light(p[:, lit], normal[:, lit], KEY_LIGHT)
+    sky = (0.75 + 0.25 * normal[1]) * stage.surface.openness(p, normal)
+    colour = albedo * (_AMBIENT * sky + _KEY * key.clamp(min=0) * shadow + _FILL * _dot(normal, FILL_LIGHT).clamp(min=0))
+    if specular > 0 and direction is not None:
+        toward = torch.tensor(KEY_LIGHT, dtype=p.dtype).reshape(3, 1) - direction
+        gloss = (normal * toward).sum(0).clamp(min=0) / torch.linalg.vector_norm(toward, dim=0).clamp(min=1e-6)
+        colour = colour + specular * shadow * gloss**_SHININESS
+    return colour.clamp(0, 1)
+
+
+def _dot(normal: Tensor, direction: tuple[float, float, float]) -> Tensor:
+    return normal[0] * direction[0] + normal[1] * direction[1] + normal[2] * direction[2]
+
+
+def render_photo(stage: Stage, view: Viewpoint, supersampling: int) -> NDArray[np.uint8]:
+    """The photo from one viewpoint: (H, W, 4) with straight alpha, or (H, W, 3) where there is a room.
+
+    Every pixel is the mean of ``supersampling``^2 rays; where only some hit the object, the colour is the mean of those
+    and alpha their share.
+    """
+    n_samples = supersampling**2
+    start = stage.surface.starts(view).reshape(-1)
+    (pixels,) = torch.nonzero(torch.isfinite(start) if stage.room is None else torch.ones_like(start), as_tuple=True)
+    colour, alpha = torch.zeros(3, start.shape[0]), torch.zeros(start.shape[0])
+    for chunk in pixels.split(max(1, _SAMPLES_PER_CHUNK // n_samples)):
+        seen, hit = _trace_pixels(stage, view, chunk, start[chunk], supersampling)
+        n_hits = hit.view(-1, n_samples).sum(1)
+        n_seen = n_hits.clamp(min=1) if stage.room is None else n_samples
+        colour[:, chunk] = seen.view(3, -1, n_samples).sum(2) / n_seen
+        alpha[chunk] = n_hits / n_samples
+    image = colour if stage.room is not None else torch.cat([colour, alpha[None]])
+    return (image.T * 255 + 0.5).to(torch.uint8).view(view.height, view.width, -1).numpy()
+
+
+def _trace_pixels(
+    stage: Stage, view: Viewpoint, pixels: Tensor, start: Tensor, supersampling: int
+) -> tuple[Tensor, Tensor]:
+    """Colours (3, N) and whether the object was hit (N,) of all samples of the pixels, a pixel's samples together."""
+    inner = (torch.arange(supersampling) + 0.5) / supersampling
+    u = ((pixels % view.width)[:, None, None] + inner.view(1, 1, -1)).expand(-1, supersampling, -1).reshape(-1)
+    v = ((pixels // view.width)[:, None, None] + inner.view(1, -1, 1)).expand(-1, -1, supersampling).reshape(-1)
+    direction = view.directions(u, v)
+    origin = view.center
+    # A fiftieth of a pixel on the object: nothing nearer can be seen in the photo.
+    tolerance = 0.02 * float(torch.linalg.vector_norm(origin)) / view.focal
+    t = stage.surface.cast(origin, direction, start.repeat_interleave(supersampling**2), tolerance)
+    hit = torch.isfinite(t)
+    colour = torch.zeros_like(direction)
+    (rays,) = torch.nonzero(hit, as_tuple=True)
+    if len(rays):
+        p, normal, albedo = stage.surface.look_up(origin, direction[:, rays], t[rays])
+        colour[:, rays] = shade(stage, p, normal, albedo, direction[:, rays], stage.specular)
+    if stage.room is not None:
+        (rays,) = torch.nonzero(~hit, as_tuple=True)
+        colour[:, rays] = shade(stage, *stage.room.hit(origin, direction[:, rays]))
+    return colour, hit

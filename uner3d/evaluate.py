@@ -1,0 +1,86 @@
+"""Measuring a run or a cloud, and rendering a run's views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uner3d import api
+
+
+def evaluate(target: Path, gt: Path | None, protocol: str) -> dict[str, Any]:
+    """Scores of a run folder or a PLY file; see the command `uner3d eval`.
+
+    Raises FileNotFoundError or ValueError naming what is missing.
+    """
+    if not target.exists():
+        raise FileNotFoundError(f"{target}: not found; expected a run folder or a .ply file")
+    if protocol == "auto":
+        protocol = "chamfer" if gt is not None or target.is_file() else "images"
+    return images(target) if protocol == "images" else chamfer(target, gt)
+
+
+def images(run: Path) -> dict[str, Any]:
+    """PSNR and SSIM of a run on its held-out views, whole images and, where there are masks, over the mask."""
+    if run.is_file():
+        raise ValueError(f"{run}: protocol images needs a run folder, not a file")
+    fitted = api.load_fitted(run)
+    scene = api.load_run_scene(run, fitted.config)
+    if not scene.test_views:
+        raise ValueError(f"{run}: the scene has no test split and the run held none out; train with --holdout K")
+    held = api.evaluate_images(fitted, scene.test_views)
+    masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
+    return {
+        "psnr": float(np.mean([h.psnr for h in held])), "ssim": float(np.mean([h.ssim for h in held])),
+        "psnr_mask": float(np.mean(masked)) if masked else None, "views": len(held),
+        "per_view": {h.name: round(h.psnr, 3) for h in held},
+    }  # fmt: skip
+
+
+def chamfer(target: Path, gt: Path | None) -> dict[str, Any]:
+    """Geometry of a cloud (or of a run's cloud.ply) against a scene with exact truth, or against another cloud."""
+    from uner3d.cloud.metrics import chamfer_between, chamfer_metrics
+    from uner3d.cloud.ply import read_ply
+
+    ply = target
+    if target.is_dir():
+        ply = next((p for p in (target / "cloud.ply", target.parent / "cloud.ply") if p.is_file()), target / "cloud.ply")
+        if not ply.is_file():
+            raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target} -o {ply}`")
+    if gt is None:
+        gt = _truth_of_run(target)
+    if (gt / "scene.json").is_file():
+        return chamfer_metrics(read_ply(ply), gt)
+    if gt.is_file():
+        return chamfer_between(read_ply(ply), read_ply(gt))
+    raise FileNotFoundError(f"--gt {gt}: expected a folder with scene.json and gt_points.ply, or a .ply file")
+
+
+def render_views(run: Path, out: Path, which: str) -> int:
+    """Write photo beside rendering for every view as PNG; returns how many."""
+    from PIL import Image
+
+    fitted = api.load_fitted(run)
+    scene = api.load_run_scene(run, fitted.config)
+    views = scene.test_views if which == "test" else scene.views
+    if not views:
+        raise ValueError(f"{run}: no {which} views; use --views train, or train with --holdout K")
+    out.mkdir(parents=True, exist_ok=True)
+    for number, held in enumerate(api.evaluate_images(fitted, views)):
+        picture = (held.rendering * 255 + 0.5).astype(np.uint8)
+        Image.fromarray(np.concatenate([held.photo, picture], 1)).save(out / f"{number:04d}.png")
+    return len(views)
+
+
+def _truth_of_run(target: Path) -> Path:
+    """The scene a run was trained on, where that holds truth."""
+    import json
+
+    for folder in (target, target / "run", target.parent, target.parent / "run"):
+        if (folder / "scene.json").is_file():
+            path = json.loads((folder / "scene.json").read_text()).get("path")
+            if path and (Path(path) / "gt_points.ply").is_file():
+                return Path(path)
+    raise ValueError("--gt: expected a scene folder with exact truth or a .ply file; the run's own scene has none")

@@ -1,0 +1,114 @@
+"""The field of preset ``base``: fused image features and position to density, blended source pixels to colour."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uner3d import ops
+
+DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
+
+
+@dataclass
+class Sources:
+    """The views that condition a prediction, at one resolution, in the unit frame of the box.
+
+    maps (V, h, w, C) encoder features; images (V, H, W, 3) photos in [0, 1]; K_maps, K (V, 3, 3) in pixels of each;
+    cam_from_unit (V, 3, 4); depths (V, Hd, Wd) z-depths with K_depths for visibility, or None.
+    """
+
+    maps: Tensor
+    images: Tensor
+    K_maps: Tensor
+    K: Tensor
+    cam_from_unit: Tensor
+    depths: Tensor | None = None
+    K_depths: Tensor | None = None
+
+    @property
+    def centers(self) -> Tensor:
+        """Camera centres (V, 3)."""
+        return -torch.einsum("vji,vj->vi", self.cam_from_unit[:, :, :3], self.cam_from_unit[:, :, 3])
+
+    def detached(self) -> Sources:
+        """The same with maps that are leaves of the graph, so that several steps can share one encoding."""
+        return Sources(self.maps.detach().requires_grad_(), self.images, self.K_maps, self.K, self.cam_from_unit,
+                       self.depths, self.K_depths)  # fmt: skip
+
+
+class BaseField(nn.Module):
+    """[mean, var over the views, log n, gamma(x)] -> 64 -> 64 -> density and a geometry code; colours of the source
+    pixels, blended with learned weights. Any number of views; invariant to their order.
+
+    Our reading of UNeR3D (Lin et al. 2023, arXiv 2312.06706), with the colour blending of IBRNet (Wang et al. 2021).
+    """
+
+    def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15) -> None:
+        super().__init__()
+        self.n_octaves, self.geometry = n_octaves, geometry
+        self.half_precision = False
+        n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
+        self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, 1 + geometry)
+        self.blend1 = nn.Linear(channels + 3 + 4 + geometry, 16)
+        self.blend2 = nn.Linear(16, 1)
+        nn.init.zeros_(self.out.weight[:1])
+        with torch.no_grad():
+            self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
+
+    def precision(self):
+        """Autocast of the matrix products to bfloat16 while training on CPUs that gain from it."""
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
+
+    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
+        """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
+        weights = source_weights(x, rays, sources)
+        mean, var, n = ops.fuse_views(sources.maps, sources.K_maps, sources.cam_from_unit, x, weights)
+        rgb_mean, rgb_var, _ = ops.fuse_views(sources.images, sources.K, sources.cam_from_unit, x, weights)
+        # The standard deviation is the photo-consistency cue; as a variance it would vanish near agreement.
+        inputs = [mean, (var + 1e-4).sqrt(), rgb_mean, 4 * (rgb_var + 1e-5).sqrt(), torch.log1p(n)[:, None],
+                  ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, window)]  # fmt: skip
+        with self.precision():
+            h = F.relu(self.layer1(torch.cat(inputs, -1)))
+            h = self.out(F.relu(self.layer2(h)))
+        h = h.float()
+        return DENSITY_SCALE * F.softplus(h[:, 0]), h[:, 1:]
+
+    def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
+        """Colour (N, 3) at x seen along ``rays``: a convex combination of the pixels that the views show there."""
+        features, valid = ops.sample_views(sources.maps, sources.K_maps, sources.cam_from_unit, x)
+        rgb, _ = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
+        towards = F.normalize(x[:, None] - sources.centers, dim=-1)
+        cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
+        code = code[:, None].expand(-1, towards.shape[1], -1)
+        with self.precision():
+            h = F.relu(self.blend1(torch.cat([features, rgb, towards - rays[:, None], cosine, code], -1)))
+            h = self.blend2(h)
+        # Nearer viewing angles start favoured: log of a sharp lobe, which the learned score then corrects.
+        score = h[..., 0].float() + 30 * (cosine[..., 0] - 1)
+        visible = source_weights(x, rays, sources).clamp_min(1e-6).log() if sources.depths is not None else 0.0
+        score = torch.where(valid, score + visible, torch.full_like(score, -1e4))
+        return (torch.softmax(score, -1)[..., None] * rgb).sum(1)
+
+
+def source_weights(x: Tensor, rays: Tensor, sources: Sources) -> Tensor:
+    """Weights (N, V) of the views at points: ray angle times visibility, without gradient."""
+    with torch.no_grad():
+        if sources.depths is not None:
+            K, (height, width) = sources.K_depths, sources.depths.shape[1:]
+        else:
+            K, (height, width) = sources.K, sources.images.shape[1:3]
+        return ops.view_weights(x, K, sources.cam_from_unit, height, width, depths=sources.depths, masks=None,
+                                directions=rays, angle_power=4.0, depth_tolerance=0.02)  # fmt: skip
+
+
+def contract(x: Tensor) -> Tensor:
+    """Identity in the unit box; everything beyond it into the shell up to 2 (mip-NeRF 360, Barron et al. 2022, eq. 10,
+    with the maximum norm, so that the box itself stays as it is)."""
+    norm = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    return x * ((2 - 1 / norm) / norm)

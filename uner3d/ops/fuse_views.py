@@ -1,0 +1,129 @@
+"""Mean and variance of image features over the views that see a point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._check import check_tensor
+from ._register import define, differentiable, typed
+from ._views import address, check_maps, check_views, contiguous, empty_grads
+
+
+def fuse_views(
+    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Project points into feature maps, sample them bilinearly and fuse the samples over the views.
+
+    With x_v the sample of view v and w_v its weight, over the views that see the point:
+    W = sum_v w_v, mean = sum_v w_v x_v / W, var = sum_v w_v (x_v - mean)^2 / W (population variance, accumulated by
+    West's weighted form of Welford's recurrence, 1979). A view sees a point that lies in front of its camera and
+    projects into [0, W) x [0, H). Pixel (i, j) has its centre at (j + 0.5, i + 0.5); beyond the outermost centres the
+    edge pixel is repeated. Nothing of size (N, V, C) is ever held. Results and gradients have the same bytes for any
+    number of threads.
+
+    Args:
+        maps: (V, H, W, C) float32 or float64, channels last.
+        K: (V, 3, 3) pinhole matrices [fx s cx; 0 fy cy; 0 0 1] in pixels of the maps.
+        cam_from_world: (V, 3, 4), x right, y down, z forward.
+        points: (N, 3) in the world.
+        view_weights: (V,) or (N, V), not negative (a negative weight counts as zero); None weighs all views alike.
+
+    Returns:
+        mean (N, C), var (N, C) and weight_sum (N,); zeros where no view with a positive weight sees the point.
+        Differentiable (once) in ``maps``, ``points`` and ``view_weights``, not in ``K`` and ``cam_from_world``; whether
+        a view sees a point is taken as fixed.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+
+    >>> maps, K = torch.ones(2, 4, 4, 1), torch.tensor([[2.0, 0, 2], [0, 2, 2], [0, 0, 1]]).expand(2, 3, 3)
+    >>> mean, var, weight_sum = fuse_views(maps, K, torch.eye(3, 4).expand(2, 3, 4), torch.tensor([[0.0, 0, 1]]))
+    >>> mean, var, weight_sum
+    (tensor([[1.]]), tensor([[0.]]), tensor([2.]))
+    """
+    sizes: dict[str, int] = {}
+    maps = check_maps("maps", maps, ("V", "H", "W", "C"), sizes)
+    check_views(K, cam_from_world, points, maps, sizes)
+    if view_weights is not None:
+        per_point = isinstance(view_weights, Tensor) and view_weights.dim() == 2
+        check_tensor("view_weights", view_weights, ("N", "V") if per_point else ("V",), like=maps, sizes=sizes)
+    return _OP(maps, K, cam_from_world, points, view_weights)
+
+
+def _sizes(maps: Tensor, points: Tensor) -> tuple[int, ...]:
+    return (*maps.shape, points.shape[0])
+
+
+def _cpu(
+    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    out = _fake(maps, K, cam_from_world, points, view_weights)
+    inputs = contiguous(maps, K, cam_from_world, points, view_weights)
+    typed("fuse_views_forward", maps)(
+        *map(address, inputs), view_weights is not None and view_weights.dim() == 2, *map(address, out),
+        *_sizes(maps, points), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _fake(
+    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    n, c = points.shape[0], maps.shape[3]
+    return maps.new_empty(n, c), maps.new_empty(n, c), maps.new_empty(n)
+
+
+def _backward_cpu(
+    grad_mean: Tensor | None, grad_var: Tensor | None, grad_weight_sum: Tensor | None, maps: Tensor, K: Tensor,
+    cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None, mean: Tensor, var: Tensor,
+    weight_sum: Tensor, wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    shared = view_weights is not None and view_weights.dim() == 1
+    results, grads = contiguous(mean, var, weight_sum), contiguous(grad_mean, grad_var, grad_weight_sum)
+    inputs = contiguous(maps, K, cam_from_world, points, view_weights)
+    out = _backward_fake(*grads, maps, K, cam_from_world, points, view_weights, mean, var, weight_sum, wanted)
+    typed("fuse_views_backward", maps)(
+        *map(address, inputs), view_weights is not None and not shared, *map(address, results), *map(address, grads),
+        *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
+        *_sizes(maps, points), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _backward_fake(
+    grad_mean: Tensor | None, grad_var: Tensor | None, grad_weight_sum: Tensor | None, maps: Tensor, K: Tensor,
+    cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None, mean: Tensor, var: Tensor,
+    weight_sum: Tensor, wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return empty_grads((maps, view_weights, points), wanted)
+
+
+_OP = define(
+    "fuse_views",
+    "(Tensor maps, Tensor K, Tensor cam_from_world, Tensor points, Tensor? view_weights) -> (Tensor, Tensor, Tensor)",
+    cpu=_cpu, fake=_fake,
+)  # fmt: skip
+_BACKWARD = define(
+    "fuse_views_backward",
+    "(Tensor? grad_mean, Tensor? grad_var, Tensor? grad_weight_sum, Tensor maps, Tensor K, Tensor cam_from_world, "
+    "Tensor points, Tensor? view_weights, Tensor mean, Tensor var, Tensor weight_sum, bool[] wanted)"
+    " -> (Tensor, Tensor, Tensor)",
+    cpu=_backward_cpu, fake=_backward_fake,
+)  # fmt: skip
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _backward(ctx, *grads: Tensor | None):
+    maps, K, cam_from_world, points, view_weights, mean, var, weight_sum = ctx.saved_tensors
+    wanted = [ctx.needs_input_grad[i] for i in (0, 4, 3)]
+    out = _BACKWARD(*grads, maps, K, cam_from_world, points, view_weights, mean, var, weight_sum, wanted)
+    grad_maps, grad_weights, grad_points = (g if want else None for g, want in zip(out, wanted, strict=True))
+    return grad_maps, None, None, grad_points, grad_weights
+
+
+differentiable("fuse_views", setup_context=_setup_context, backward=_backward)

@@ -1,0 +1,210 @@
+"""Exact k-nearest neighbours in space."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ._check import check_range, check_tensor
+from ._register import define, differentiable, typed
+
+MAX_NEIGHBOURS = 64
+MAX_POINTS = 2**31 - 1
+_WIDTH = 16  # points in a leaf, children of a group
+
+
+class KnnIndex:
+    """Search structure over points that do not move: an implicit 16-ary tree of boxes over kd-ordered points.
+
+    It takes 18 bytes a point in float32 (32 in float64) beside ``points``, which it refers to. It holds plain tensors,
+    so that ops take them, and gradients flow to ``points``. Points that moved need a new index; where torch can tell
+    that ``points`` was changed in place, using the old one raises RuntimeError.
+
+    Args:
+        points: (N, 3) float32 or float64, finite, N < 2^31, may be empty.
+
+    Attributes:
+        points: (N, 3) as given (contiguous), in the caller's order.
+        leaves: (L, 3, 16) coordinates in kd order, L = ceil(N / 16); infinity in unused slots.
+        order: (L, 16) int32, index of each into ``points``; 2^31 - 1 in unused slots.
+        boxes: (G, 6, 16) low x, y, z and high x, y, z of the children of each group.
+        lowest: (G, 16) int32, lowest index into ``points`` below each child.
+
+    Raises:
+        TypeError, ValueError: naming the argument, or the row that is not finite.
+
+    >>> index = KnnIndex(torch.tensor([[0.0, 0, 0], [1, 0, 0], [3, 0, 0]]))
+    >>> knn(index, torch.tensor([[0.9, 0, 0]]), 2)[1]
+    tensor([[1, 0]])
+    """
+
+    def __init__(self, points: Tensor):
+        check_tensor("points", points, ("N", 3))
+        if points.shape[0] > MAX_POINTS:
+            raise ValueError(f"points: expected at most {MAX_POINTS} rows, got {points.shape[0]}")
+        self.points = points.contiguous()
+        self.leaves, self.order, self.boxes, self.lowest = _BUILD(self.points.detach())
+        self._version = _version(self.points)
+
+    def __len__(self) -> int:
+        return self.points.shape[0]
+
+    def __repr__(self) -> str:
+        return f"KnnIndex({len(self)} points, {self.points.dtype}, {self.points.device})"
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the ops take: points, leaves, order, boxes, lowest."""
+        if _version(self.points) != self._version:
+            raise RuntimeError("index: its points were changed in place after it was built; build a new KnnIndex")
+        return self.points, self.leaves, self.order, self.boxes, self.lowest
+
+
+def knn(index: KnnIndex | Tensor, queries: Tensor, k: int, max_radius: float | None = None) -> tuple[Tensor, Tensor]:
+    """The ``k`` nearest points of every query, exactly.
+
+    dist2 = ((px - qx)^2 + (py - qy)^2) + (pz - qz)^2, in the dtype of the points, every operation rounded by itself:
+    the same bits on every CPU, at any thread count. Neighbours come in ascending order, ties by lower index. Queries
+    are sorted inside; their order does not matter.
+
+    Args:
+        index: a KnnIndex, or the points (N, 3) for an index used once.
+        queries: (M, 3), dtype and device of the points, finite.
+        k: 1 to 64; may exceed N.
+        max_radius: neighbours farther than this do not count (those at this distance do); None means no limit.
+
+    Returns:
+        dist2 (M, k), infinity where there are fewer than k neighbours; differentiable (once) in points and queries.
+        idx (M, k) int64 into the points, -1 where there are fewer. A square that overflows is no neighbour.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came, or the row that is not finite.
+        RuntimeError: the points were changed after the index was built.
+    """
+    index = as_index(index)
+    check_tensor("queries", queries, ("M", 3), like=index.points)
+    check_range("k", k, 1, MAX_NEIGHBOURS)
+    check_radius(max_radius)
+    return _KNN(*index.tensors(), queries, k, max_radius)
+
+
+def as_index(index: KnnIndex | Tensor) -> KnnIndex:
+    """``index`` itself, or a new one over points."""
+    return index if isinstance(index, KnnIndex) else KnnIndex(index)
+
+
+def check_radius(max_radius: float | None) -> None:
+    """Check that a radius is None or not negative."""
+    if max_radius is not None:
+        check_range("max_radius", max_radius, 0, math.inf)
+
+
+def check_finite(name: str, bad_row: int, value: Tensor) -> None:
+    """Raise where a kernel reported a row that is not finite (-1: none)."""
+    if bad_row >= 0:
+        raise ValueError(f"{name}: expected finite coordinates, got {value[bad_row].tolist()} in row {bad_row}")
+
+
+def radius_or_infinity(max_radius: float | None) -> float:
+    """``max_radius`` as the kernels take it."""
+    return math.inf if max_radius is None else max_radius
+
+
+def tree_addresses(points: Tensor, leaves: Tensor, order: Tensor, boxes: Tensor, lowest: Tensor) -> tuple[int, ...]:
+    """The tree as the bindings take it; the tensors must be contiguous, which KnnIndex makes them."""
+    tree = (points, leaves, order, boxes, lowest)
+    if not all(tensor.is_contiguous() for tensor in tree):
+        raise ValueError("index: expected contiguous tensors, as KnnIndex makes them")
+    return *(tensor.data_ptr() for tensor in tree), points.shape[0]
+
+
+def _version(points: Tensor) -> int:
+    if torch.compiler.is_compiling() or points.is_inference():
+        return 0  # no counter to read
+    return points._version
+
+
+def _tree_sizes(n_points: int) -> tuple[int, int]:
+    """Leaves and groups of the tree."""
+    n_leaves = (n_points + _WIDTH - 1) // _WIDTH
+    n_nodes, n_groups = n_leaves, 0
+    while n_nodes > 0:
+        n_nodes = (n_nodes + _WIDTH - 1) // _WIDTH
+        n_groups += n_nodes
+        if n_nodes == 1:
+            break
+    return n_leaves, n_groups
+
+
+def _build_fake(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n_leaves, n_groups = _tree_sizes(points.shape[0])
+    return (
+        points.new_empty(n_leaves, 3, _WIDTH),
+        points.new_empty(n_leaves, _WIDTH, dtype=torch.int32),
+        points.new_empty(n_groups, 6, _WIDTH),
+        points.new_empty(n_groups, _WIDTH, dtype=torch.int32),
+    )
+
+
+def _build_cpu(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    points = points.contiguous()
+    tree = _build_fake(points)
+    bad = typed("knn_build", points)(*tree_addresses(points, *tree), torch.get_num_threads())
+    check_finite("points", bad, points)
+    return tree
+
+
+def _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
+    shape = (queries.shape[0], k)
+    return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
+
+
+def _knn_cpu(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
+    queries = queries.contiguous()
+    dist2, idx = _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius)
+    bad = typed("knn_forward", points)(
+        *tree_addresses(points, leaves, order, boxes, lowest), queries.data_ptr(), dist2.data_ptr(), idx.data_ptr(),
+        queries.shape[0], k, radius_or_infinity(max_radius), torch.get_num_threads(),
+    )  # fmt: skip
+    check_finite("queries", bad, queries)
+    return dist2, idx
+
+
+def _backward_fake(grad: Tensor, points: Tensor, queries: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
+    return points.new_empty(points.shape), queries.new_empty(queries.shape)
+
+
+def _backward_cpu(grad: Tensor, points: Tensor, queries: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
+    grad, points, queries, idx = grad.contiguous(), points.contiguous(), queries.contiguous(), idx.contiguous()
+    grad_points, grad_queries = points.new_zeros(points.shape), queries.new_zeros(queries.shape)
+    typed("knn_backward", points)(
+        points.data_ptr(), queries.data_ptr(), idx.data_ptr(), grad.data_ptr(), grad_points.data_ptr(),
+        grad_queries.data_ptr(), points.shape[0], *idx.shape, torch.get_num_threads(),
+    )  # fmt: skip
+    return grad_points, grad_queries
+
+
+TREE_SCHEMA = "Tensor points, Tensor leaves, Tensor order, Tensor boxes, Tensor lowest"
+_BUILD = define("knn_build", "(Tensor points) -> (Tensor, Tensor, Tensor, Tensor)", cpu=_build_cpu, fake=_build_fake)
+_KNN = define(
+    "knn", f"({TREE_SCHEMA}, Tensor queries, int k, float? max_radius) -> (Tensor, Tensor)",
+    cpu=_knn_cpu, fake=_knn_fake,
+)  # fmt: skip
+_BACKWARD = define(
+    "knn_backward", "(Tensor grad, Tensor points, Tensor queries, Tensor idx) -> (Tensor, Tensor)",
+    cpu=_backward_cpu, fake=_backward_fake,
+)  # fmt: skip
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(inputs[0], inputs[5], output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad_dist2: Tensor, _grad_idx: Tensor | None):
+    grad_points, grad_queries = _BACKWARD(grad_dist2, *ctx.saved_tensors)
+    return grad_points, None, None, None, None, grad_queries, None, None
+
+
+differentiable("knn", setup_context=_setup_context, backward=_backward)

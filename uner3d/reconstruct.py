@@ -1,0 +1,182 @@
+"""The main job: a folder of posed photos becomes a cloud and a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uner3d import api
+from uner3d.cloud.agree import disagreement_warning
+from uner3d.cloud.generate import EmptyCloud
+from uner3d.config import Config
+from uner3d.data import load_scene
+from uner3d.info import git_commit
+from uner3d.progress import Stages, training_bar
+from uner3d.train.checkpoint import load_run_config, write_json
+
+EVALUATION_SHARE = 0.12  # of the budget, for rendering held-out views (at least one is rendered)
+
+
+@dataclass
+class Outcome:
+    """What a reconstruction found, as it goes to metrics.json and the report."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    held_out: list[api.HeldOut] = field(default_factory=list)
+
+
+def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | None = None, spacing: float | None = None,
+                resume: bool = False, overwrite: bool = False, command: str = "", quiet: bool = False) -> Outcome:  # fmt: skip
+    """Reconstruct ``scene_path`` into ``out``: cloud.ply, report.html, metrics.json and run/.
+
+    ``config.minutes`` is the budget of the whole call; training gets what loading leaves, less a share for the cloud,
+    the held-out views and the report. Raises what loading, training and generation raise, after saving what exists.
+    """
+    begin = time.monotonic()
+    run = out / "run"
+    prepare_run(run, resume=resume, overwrite=overwrite)
+    if resume:
+        config = load_run_config(run)
+    stages, outcome = Stages(quiet), Outcome()
+    with stages.stage("load"):
+        scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
+                           box=config.box)  # fmt: skip
+    for warning in scene.warnings:
+        warn(stages, outcome, warning)
+    with stages.stage("train") as update:
+        budget = config.minutes * 60
+        deadline = begin + budget * training_share(config)
+        fitted = api.fit(scene, run=run, config=config, resume=resume, deadline=deadline, progress=training_bar(update))
+    with stages.stage("surface") as update:
+        maps, agreed = api.surfaces(fitted, lambda share: update(share, ""))
+    doubt = disagreement_warning(maps, agreed)
+    if doubt:
+        warn(stages, outcome, doubt)
+    try:
+        with stages.stage("cloud") as update:
+            cloud = api.write_to(fitted, out / "cloud.ply", points=points, spacing=spacing,
+                                 progress=lambda share: update(share, ""))  # fmt: skip
+        outcome.metrics |= {"points": cloud.n_points, "spacing": cloud.spacing}
+    except EmptyCloud as error:
+        warn(stages, outcome, f"no cloud was written: {error}")
+        outcome.metrics["points"] = 0
+    if scene.test_views:
+        with stages.stage("held-out") as update:
+            outcome.held_out = api.evaluate_images(fitted, scene.test_views, budget * EVALUATION_SHARE,
+                                                   lambda share: update(share, ""))  # fmt: skip
+    outcome.metrics |= summary(scene, fitted, outcome, stages, command)
+    write_json(out / "metrics.json", _finite(outcome.metrics))
+    with stages.stage("report"):
+        from uner3d.report.reconstruction import write_reconstruction_report
+
+        write_reconstruction_report(out, scene, fitted, outcome, command)
+    outcome.metrics["seconds"] = {name: round(value, 2) for name, value in stages.seconds.items()}
+    outcome.metrics["seconds_total"] = round(time.monotonic() - begin, 2)
+    write_json(out / "metrics.json", _finite(outcome.metrics))
+    return outcome
+
+
+def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = False, overwrite: bool = False,
+               quiet: bool = False) -> api.Fitted:  # fmt: skip
+    """Load a scene and fit it, writing the run folder; the whole budget goes to training."""
+    begin = time.monotonic()
+    prepare_run(run, resume=resume, overwrite=overwrite)
+    if resume:
+        config = load_run_config(run)
+    stages, outcome = Stages(quiet), Outcome()
+    with stages.stage("load"):
+        scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
+                           box=config.box)  # fmt: skip
+    for warning in scene.warnings:
+        warn(stages, outcome, warning)
+    with stages.stage("train") as update:
+        return api.fit(scene, run=run, config=config, resume=resume, deadline=begin + 60 * config.minutes,
+                       progress=training_bar(update))  # fmt: skip
+
+
+def training_share(config: Config) -> float:
+    """Share of the budget after which training should be done; what follows scales with the photos, not the steps."""
+    return 0.70 if config.minutes >= 3 else 0.6
+
+
+def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the run folder and check that it can be written, before hours are spent.
+
+    Raises OSError where it cannot be written, FileExistsError where a run lies there already.
+    """
+    state = run / "state.safetensors"
+    if resume and not state.is_file():
+        raise FileNotFoundError(f"--resume: {state} does not exist; nothing to resume")
+    if state.is_file() and not (resume or overwrite):
+        raise FileExistsError(f"{run} already holds a run; go on with --resume, or replace it with --overwrite")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        probe = run / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
+    if not resume:
+        for stale in (state, run / "model.safetensors", run / "surface.safetensors"):
+            stale.unlink(missing_ok=True)
+
+
+def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:
+    """Show a warning and keep it for the report and metrics.json."""
+    outcome.warnings.append(sentence)
+    stages.console.print(f"[bold yellow]warning:[/] {sentence}", highlight=False)
+
+
+def summary(scene, fitted: api.Fitted, outcome: Outcome, stages: Stages, command: str) -> dict[str, Any]:
+    """metrics.json, but for the cloud's own entries and the final times."""
+    held = outcome.held_out
+    masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
+    return {
+        "psnr": float(np.mean([h.psnr for h in held])) if held else None,
+        "ssim": float(np.mean([h.ssim for h in held])) if held else None,
+        "psnr_mask": float(np.mean(masked)) if masked else None,
+        "held_out_views": len(held), "held_out_views_available": len(scene.test_views),
+        "views": len(scene.views), "photo_size": list(reversed(fitted.photos.size)), "format": scene.format,
+        "box": scene.box.tolist(), "box_source": scene.box_source, "warnings": outcome.warnings,
+        "seconds": {name: round(value, 2) for name, value in stages.seconds.items()},
+        "peak_memory_mb": peak_memory_mb(), "seed": fitted.config.seed, "settings": fitted.config.to_json(),
+        "commit": git_commit(), "command": command,
+    }  # fmt: skip
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in MB (2^20 bytes)."""
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def read_curves(run: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Training curves from metrics.jsonl: loss terms, and PSNR from the mean squared error."""
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        step = record.pop("step")
+        for name, value in record.items():
+            if name == "mse":
+                name, value = "PSNR", -10 * math.log10(max(value, 1e-10))
+            curves.setdefault(name, ([], []))
+            curves[name][0].append(step)
+            curves[name][1].append(value)
+    return curves
+
+
+def _finite(values: Any) -> Any:
+    """NaN and infinity are no JSON: they become null."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -1,0 +1,59 @@
+"""A density grid that follows the field: where samples are worth taking, at the price of a table lookup."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class DensityGrid:
+    """Densities (n, n, n) of the box [-extent, extent], kept current from the samples that training evaluates anyway.
+
+    A cell rises to a larger density at once and decays towards a smaller one, so that surfaces are not lost between
+    updates. Cells outside ``allowed`` (carved by silhouettes, say) hold zero for ever.
+    """
+
+    def __init__(self, n: int, extent: Tensor, allowed: Tensor | None = None) -> None:
+        self.n, self.extent = n, extent
+        device = extent.device
+        self.values = torch.ones(n**3, device=device)
+        self.allowed = allowed
+        if allowed is not None:
+            self.values *= allowed.reshape(-1)
+        self.bounds = torch.stack([-extent, extent])
+        self.tighten()
+
+    def tighten(self, least: float = 0.01, margin: int = 2) -> None:
+        """Shrink ``bounds`` (2, 3) to the cells whose optical depth reaches ``least``, and ``margin`` cells more: no
+        sample outside them can matter. An empty grid keeps the whole box."""
+        size = 2 * self.extent / self.n
+        occupied = (self.values.view(self.n, self.n, self.n) * size.max() > least).nonzero()
+        if len(occupied) == 0:
+            self.bounds = torch.stack([-self.extent, self.extent])
+            return
+        low, high = occupied.amin(0) - margin, occupied.amax(0) + 1 + margin
+        low, high = low.clamp_min(0), high.clamp_max(self.n)
+        self.bounds = torch.stack([low * size - self.extent, high * size - self.extent])
+
+    def cells(self, x: Tensor) -> Tensor:
+        """Index of the cell of each point (..., 3); points outside take the nearest cell."""
+        ijk = ((x / self.extent + 1) * (self.n / 2)).long().clamp_(0, self.n - 1)
+        return (ijk[..., 0] * self.n + ijk[..., 1]) * self.n + ijk[..., 2]
+
+    def lookup(self, x: Tensor) -> Tensor:
+        """Density at the cell of each point (..., 3)."""
+        return self.values[self.cells(x)]
+
+    @torch.no_grad()
+    def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3) -> None:
+        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3) of the box."""
+        cells = self.cells(x)
+        seen = torch.full_like(self.values, -1.0).scatter_reduce_(0, cells, sigma.float(), "amax")
+        old = self.values[cells]
+        self.values[cells] = torch.maximum(seen[cells], old + rate * (seen[cells] - old))
+        if self.allowed is not None:
+            self.values *= self.allowed.reshape(-1)
+
+    def state(self) -> Tensor:
+        """The densities, for a checkpoint."""
+        return self.values

@@ -1,0 +1,113 @@
+"""Volume rendering of a field along rays, conditioned on source views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uner3d import ops
+
+from .grid import DensityGrid
+from .sampling import importance_edges, outside_edges, ray_box
+
+COLOUR_THRESHOLD = 1e-3  # rendering weight below which a sample's colour cannot be seen
+
+
+class Field(Protocol):
+    """What the renderer asks of a model: densities with a code, and colours from that code."""
+
+    def density(self, x: Tensor, rays: Tensor, sources, window: float) -> tuple[Tensor, Tensor]: ...
+
+    def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources) -> Tensor: ...
+
+
+@dataclass
+class Rendering:
+    """colour (N, 3) over the background; depth (N,) in multiples of the ray direction, averaged over the opacity;
+    opacity (N,); weights (N, S) and edges (N, S + 1) of the samples; points (N, S, 3), sigma (N, S)."""
+
+    colour: Tensor
+    depth: Tensor
+    opacity: Tensor
+    weights: Tensor
+    edges: Tensor
+    points: Tensor
+    sigma: Tensor
+
+
+@dataclass
+class RenderSettings:
+    """samples inside and outside the box; share of the inner ones spread evenly; background (3,) or None (black);
+    open octaves; whether rays may end beyond the box."""
+
+    samples: int = 32
+    samples_outside: int = 0
+    uniform: float = 0.3
+    background: Tensor | None = None
+    window: float = 16.0
+
+
+def render_rays(
+    field: Field, sources, grid: DensityGrid, origins: Tensor, directions: Tensor, settings: RenderSettings,
+    generator: torch.Generator | None = None, with_colour: bool = True,
+) -> Rendering:  # fmt: skip
+    """Render rays (N, 3), (N, 3) of the unit frame. ``generator`` jitters the samples; None makes them deterministic.
+
+    Differentiable in the field's weights and the sources' maps; not in the sample positions.
+    """
+    with torch.no_grad():
+        edges = _edges(grid, origins, directions, settings, generator)
+    n_rays, n_samples = edges.shape[0], edges.shape[1] - 1
+    length = directions.norm(dim=-1, keepdim=True)
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
+    rays = (directions / length)[:, None].expand_as(points)
+    flat_x, flat_rays = points.reshape(-1, 3), rays.reshape(-1, 3)
+    sigma, code = field.density(flat_x, flat_rays, sources, settings.window)
+    sigma = sigma.view(n_rays, n_samples)
+    if grid.allowed is not None:
+        sigma = sigma * grid.allowed.reshape(-1)[grid.cells(points)]
+    lengths = edges * length  # densities are per unit of length, edges in multiples of the direction
+    colour = torch.zeros(n_rays * n_samples, 3, device=origins.device)
+    if with_colour:
+        with torch.no_grad():
+            weights = ops.composite(sigma.detach(), colour.view(n_rays, n_samples, 3)[..., :0], lengths).weights
+            visible = (weights.reshape(-1) > COLOUR_THRESHOLD).nonzero()[:, 0]
+        seen = field.colour(flat_x[visible], flat_rays[visible], code[visible], sources)
+        colour = colour.index_put((visible,), seen)
+    result = ops.composite(sigma, colour.view(n_rays, n_samples, 3), lengths)
+    out = result.colour
+    if settings.background is not None:
+        out = out + (1 - result.opacity)[:, None] * settings.background
+    depth = result.depth / (result.opacity.clamp_min(1e-6) * length[:, 0])
+    return Rendering(out, depth, result.opacity, result.weights, edges, points, sigma)
+
+
+def _edges(
+    grid: DensityGrid, origins: Tensor, directions: Tensor, settings: RenderSettings, generator: torch.Generator | None
+) -> Tensor:
+    t0, t1 = ray_box(origins, directions, grid.bounds)
+    # A ray that misses the box still needs a place where the inner samples collapse to nothing.
+    t1 = torch.maximum(t1, t0 + 1e-6)
+    inner = importance_edges(grid, origins, directions, t0, t1, settings.samples, generator, settings.uniform)
+    if settings.samples_outside == 0:
+        return inner
+    return torch.cat([inner[:, :-1], outside_edges(t1, settings.samples_outside, generator)], -1)
+
+
+def pixel_rays(K: Tensor, cam_from_unit: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Origins and directions (N, 3) of pixels (N, 2) given in pixel coordinates (centres at +0.5).
+
+    K (3, 3) or (N, 3, 3), cam_from_unit (3, 4) or (N, 3, 4). A direction has unit depth in its camera, so that t is
+    the z-depth.
+    """
+    homogeneous = F.pad(pixels, (0, 1), value=1.0)
+    in_camera = torch.linalg.solve(K, homogeneous[..., None])[..., 0] if K.dim() == 3 else homogeneous @ K.inverse().T
+    rotation, shift = cam_from_unit[..., :3], cam_from_unit[..., 3]
+    directions = (rotation.mT @ in_camera[..., None])[..., 0]
+    origins = -(rotation.mT @ shift[..., None])[..., 0]
+    return origins.expand_as(directions), directions

@@ -1,0 +1,80 @@
+"""Which views, pixels and rays a training step uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uner3d.render.renderer import pixel_rays
+
+from .photos import PhotoSet
+
+
+@dataclass
+class Group:
+    """The views of a few consecutive steps: sources (S,), and targets (T,) that are none of them."""
+
+    sources: Tensor
+    targets: Tensor
+
+
+@dataclass
+class Batch:
+    """Rays of target pixels: views (N,), pixels (N, 2) whole (column, row), origins and directions (N, 3) in the unit
+    frame, colours (N, 3), masks (N,) or None."""
+
+    views: Tensor
+    pixels: Tensor
+    origins: Tensor
+    directions: Tensor
+    colours: Tensor
+    masks: Tensor | None
+
+
+def draw_group(ranking: Tensor, n_sources: int, generator: torch.Generator) -> Group:
+    """A random view and its neighbours (rows of ``ranking``): most of them sources, the rest further targets."""
+    n_views = ranking.shape[0]
+    anchor = int(torch.randint(n_views, (), generator=generator))
+    near = ranking[anchor, : max(2, n_sources + 4)]
+    order = near[torch.randperm(len(near), generator=generator)]
+    n_sources = min(n_sources, len(order))
+    if n_sources == len(order) and n_sources > 2:
+        n_sources -= 1  # few views: one stays a second target, which the geometric loss needs
+    return Group(order[:n_sources], torch.cat([torch.tensor([anchor]), order[n_sources:][:3]]))
+
+
+def draw_batch(photos: PhotoSet, targets: Tensor, n_rays: int, patch: int, generator: torch.Generator,
+               background: Tensor | None) -> Batch:  # fmt: skip
+    """Patches of patch x patch pixels from the target views; those that show the object or structure are preferred."""
+    height, width = photos.size
+    n_patches = max(1, n_rays // (patch * patch))
+    n_candidates = 3 * n_patches
+    views = targets[torch.randint(len(targets), (n_candidates,), generator=generator)]
+    column = torch.randint(max(1, width - patch + 1), (n_candidates,), generator=generator)
+    row = torch.randint(max(1, height - patch + 1), (n_candidates,), generator=generator)
+    middle = torch.stack([(column + patch // 2).clamp(max=width - 1), (row + patch // 2).clamp(max=height - 1)], -1)
+    interest = torch.full((n_candidates,), 1.0)
+    if photos.masks is not None:
+        interest = photos.masks[views, middle[:, 1], middle[:, 0]].float() / 255 + 0.15
+    elif background is not None:
+        differs = (photos.pixels(views, middle) - background).abs().amax(-1) > 0.06
+        interest = differs.float() + 0.15
+    # Weighted sampling without replacement: largest u^(1/w) (Efraimidis and Spirakis 2006).
+    key = torch.rand(n_candidates, generator=generator).log() / interest
+    chosen = key.topk(n_patches).indices
+    dy, dx = torch.meshgrid(torch.arange(patch), torch.arange(patch), indexing="ij")
+    offset = torch.stack([dx, dy], -1).reshape(1, -1, 2)
+    pixels = (torch.stack([column, row], -1)[chosen, None] + offset).reshape(-1, 2)
+    pixels = torch.minimum(pixels, torch.tensor([width - 1, height - 1]))
+    return gather(photos, views[chosen].repeat_interleave(patch * patch), pixels)
+
+
+def gather(photos: PhotoSet, views: Tensor, pixels: Tensor) -> Batch:
+    """The rays, colours and masks of whole pixels (N, 2) of views (N,)."""
+    origins, directions = pixel_rays(photos.K[views], photos.cam_from_unit[views], pixels + 0.5)
+    masks = None
+    if photos.masks is not None:
+        masks = photos.masks[views, pixels[:, 1], pixels[:, 0]].float() / 255
+    return Batch(views, pixels, origins, directions, photos.pixels(views, pixels), masks)

@@ -1,0 +1,97 @@
+"""A run on disk: config.json, scene.json, model.safetensors, state.safetensors. Nothing in it executes code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uner3d.config import Config, read_config
+from uner3d.files import atomic_file
+
+from .trainer import Trainer
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically."""
+    from safetensors.torch import save
+
+    with atomic_file(path) as file:
+        file.write(save({name: value.contiguous() for name, value in tensors.items()}, metadata))
+
+
+def save_model(run: Path, trainer: Trainer) -> None:
+    """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
+    tensors = dict(trainer.model.state_dict())
+    tensors["grid"] = trainer.grid.state()
+    if trainer.grid.allowed is not None:
+        tensors["grid_allowed"] = trainer.grid.allowed.to(torch.uint8)
+    write_json(run / "config.json", trainer.config.to_json())
+    write_tensors(run / "model.safetensors", tensors, {"step": str(trainer.step)})
+
+
+def save_state(run: Path, trainer: Trainer) -> None:
+    """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
+    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+    tensors["grid"] = trainer.grid.state()
+    tensors["grid_bounds"] = trainer.grid.bounds
+    tensors["generator"] = trainer.generator.get_state()
+    for number, optimizer in enumerate(trainer.optimizers):
+        for index, slots in optimizer.state_dict()["state"].items():
+            for slot, value in slots.items():
+                tensors[f"optimizer.{number}.{index}.{slot}"] = torch.as_tensor(value)
+    if trainer.cloud is not None:
+        tensors["cloud.points"], tensors["cloud.colours"] = trainer.cloud[0].points, trainer.cloud[1]
+    write_tensors(run / "state.safetensors", tensors, {"step": str(trainer.step)})
+
+
+def load_state(run: Path, trainer: Trainer) -> None:
+    """Put a saved state into a trainer made from the same config."""
+    from uner3d import ops
+
+    tensors, metadata = read_tensors(run / "state.safetensors")
+    trainer.step = int(metadata["step"])
+    prefix = "model."
+    trainer.model.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
+    trainer.grid.values = tensors["grid"]
+    trainer.grid.bounds = tensors["grid_bounds"]
+    trainer.generator.set_state(tensors["generator"])
+    for number, optimizer in enumerate(trainer.optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(f"optimizer.{number}."):
+                _, _, index, slot = name.split(".")
+                state.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if "cloud.points" in tensors:
+        trainer.cloud = (ops.KnnIndex(tensors["cloud.points"]), tensors["cloud.colours"])
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; FileNotFoundError and ValueError name the file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished or interrupted training?")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def load_run_config(run: Path) -> Config:
+    """The settings of a run folder."""
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; expected a run folder written by `uner3d train` or `uner3d reconstruct`")
+    return read_config(path)

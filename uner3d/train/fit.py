@@ -1,0 +1,147 @@
+"""From a scene and settings to a trained run: calibration, the training loop, checkpoints, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from uner3d.config import Config
+
+from .checkpoint import load_state, save_model, save_state, write_json
+from .hull import carve
+from .photos import PhotoSet, UnitFrame, border_colour
+from .schedule import Schedule, split_steps
+from .trainer import Trainer, World, make_world
+
+SAVE_EVERY_SECONDS = 60.0
+TRAINING_SHARE = 0.66  # of the time that is left after loading; the rest is for the cloud and the report
+
+
+class Interrupted(Exception):
+    """Training was stopped by Ctrl-C after saving; the message says how to resume."""
+
+
+def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[World, UnitFrame]:
+    """Photos as tensors, background, carved cells: what training and generation both need."""
+    frame = UnitFrame(scene.box)
+    photos = PhotoSet(scene.views, frame, device)
+    extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
+    if photos.masks is not None:
+        background = torch.tensor(scene.background or (1.0, 1.0, 1.0), device=device)
+    else:
+        background = border_colour(photos)
+    outside = {"on": True, "off": False}.get(config.outside, background is None)
+    allowed = carve(photos, extent, config.grid)
+    return make_world(config, photos, extent, background, allowed, outside), frame
+
+
+def fit(world: World, config: Config, run: Path, *, deadline: float | None = None, resume: bool = False,
+        progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
+    """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
+
+    ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards only
+    steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same number of
+    threads). Raises Interrupted after Ctrl-C, with everything saved.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    # Vanishing weights would otherwise be computed as denormal numbers, at a hundredth of the speed.
+    torch.set_flush_denormal(True)
+    if config.precision == "auto":
+        config.precision = faster_precision()
+    if config.steps is None:
+        budget = (deadline - time.monotonic()) if deadline is not None else config.minutes * 60 * TRAINING_SHARE
+        config.steps = calibrate(world, config, budget)
+    trainer = Trainer.create(config, world)
+    schedule = Schedule(config, world.photos[1].size[1])
+    if resume:
+        load_state(run, trainer)
+    write_json(run / "config.json", config.to_json())
+    with (run / "metrics.jsonl").open("a" if resume else "w") as log, _deferred_interrupt() as interrupted:
+        saved = time.monotonic()
+        while trainer.step < schedule.n_steps:
+            terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
+            record = {"step": trainer.step, **{k: round(v, 6) for k, v in terms.items()}}
+            log.write(json.dumps(record) + "\n")
+            if progress:
+                progress(trainer.step, schedule.n_steps, terms)
+            if interrupted():
+                log.flush()
+                save_state(run, trainer)
+                raise Interrupted(f"stopped at step {trainer.step} of {schedule.n_steps}; saved in {run}")
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                log.flush()
+                save_state(run, trainer)
+                saved = time.monotonic()
+    save_state(run, trainer)
+    save_model(run, trainer)
+    trainer.model.eval()
+    return trainer
+
+
+def calibrate(world: World, config: Config, budget: float) -> list[int]:
+    """[coarse, fine] steps that take about ``budget`` seconds here, measured on a throwaway trainer."""
+    started = time.monotonic()
+    trial = copy.deepcopy(config)
+    trial.steps = [10_000, 10_000]
+    trainer = Trainer.create(trial, world)
+    schedule = Schedule(trial, world.photos[1].size[1])
+    seconds = []
+    for first in (8_000, 17_900):  # late in each stage, when every loss is on
+        trainer.step = first
+        trainer.run_group(schedule, trial.reuse_maps)
+        begin = time.monotonic()
+        for _ in range(2):
+            trainer.run_group(schedule, trial.reuse_maps)
+        seconds.append((time.monotonic() - begin) / (2 * trial.reuse_maps))
+    budget = max(1.0, budget - (time.monotonic() - started))
+    share = config.coarse_share
+    n_steps = int(budget / (share * seconds[0] + (1 - share) * seconds[1]))
+    return split_steps(max(n_steps, 2 * config.reuse_maps), share)
+
+
+def faster_precision() -> str:
+    """"bfloat16" where this CPU multiplies matrices faster in it, else "float32"."""
+    a, b = torch.rand(16384, 128), torch.rand(128, 64)
+    seconds = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        x, y = a.to(dtype), b.to(dtype)
+        times = []
+        for _ in range(6):
+            begin = time.perf_counter()
+            x @ y
+            times.append(time.perf_counter() - begin)
+        seconds[name] = min(times)
+    return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
+
+
+def _group_length(step: int, schedule: Schedule, config: Config) -> int:
+    boundary = schedule.n_coarse if step < schedule.n_coarse else schedule.n_steps
+    return min(config.reuse_maps, boundary - step)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, so that a step ends before the state is saved; a second one acts at once."""
+    seen = []
+
+    def remember(signum, frame) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(signum)
+
+    try:
+        previous = signal.signal(signal.SIGINT, remember)
+    except ValueError:  # not the main thread: the caller's own handling stays
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, previous)

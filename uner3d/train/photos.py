@@ -1,0 +1,123 @@
+"""The photos of a scene as tensors in the unit frame of its box, and which views condition which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class UnitFrame:
+    """The model's own frame: the box's centre at the origin, half its longest edge as the unit.
+
+    center (3,) float64 and half (float) in world units; extent (3,) half edges of the box in the unit frame.
+    """
+
+    def __init__(self, box: np.ndarray) -> None:
+        box = np.asarray(box, dtype=np.float64)
+        self.center = box.mean(0)
+        half = (box[1] - box[0]) / 2
+        self.half = float(half.max())
+        self.extent = half / self.half
+
+    def to_unit(self, cam_from_world: np.ndarray) -> np.ndarray:
+        """cam_from_unit (3, 4), up to the scale of the camera's frame, which becomes the unit's."""
+        rotation, shift = cam_from_world[:, :3], cam_from_world[:, 3]
+        return np.concatenate([rotation, ((rotation @ self.center + shift) / self.half)[:, None]], 1)
+
+    def to_world(self, xyz_in_unit: np.ndarray) -> np.ndarray:
+        """Points (N, 3) in the user's frame and units, float64."""
+        return np.asarray(xyz_in_unit, dtype=np.float64) * self.half + self.center
+
+
+class PhotoSet:
+    """Photos of equal size: images (V, H, W, 3) uint8, masks (V, H, W) uint8 or None, K (V, 3, 3),
+    cam_from_unit (V, 3, 4) float32. Photos of another size are resampled to the most common one, their K with them.
+    """
+
+    def __init__(self, views: Sequence, frame: UnitFrame, device: torch.device | str = "cpu") -> None:
+        sizes = [(v.camera.height, v.camera.width) for v in views]
+        height, width = max(set(sizes), key=sizes.count)
+        images, masks, Ks = [], [], []
+        for view in views:
+            ratio = np.array([[width / view.camera.width], [height / view.camera.height], [1.0]])
+            images.append(_resized(torch.from_numpy(np.ascontiguousarray(view.image())), height, width))
+            mask = view.mask()
+            if mask is not None:
+                masks.append(_resized(torch.from_numpy(np.ascontiguousarray(mask))[..., None], height, width)[..., 0])
+            Ks.append(view.camera.K * ratio)
+        self.names = [view.name for view in views]
+        self.images = torch.stack(images).to(device)
+        self.masks = torch.stack(masks).to(device) if len(masks) == len(views) else None
+        self.K = torch.tensor(np.stack(Ks), dtype=torch.float32, device=device)
+        poses = np.stack([frame.to_unit(view.camera.cam_from_world) for view in views])
+        self.cam_from_unit = torch.tensor(poses, dtype=torch.float32, device=device)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def reduced(self, factor: int) -> PhotoSet:
+        """The same views with photos averaged over ``factor`` x ``factor`` pixels (the last rows may be dropped)."""
+        if factor == 1:
+            return self
+        other = object.__new__(PhotoSet)
+        other.names, other.cam_from_unit = self.names, self.cam_from_unit
+        other.images = torch.stack([_pooled(image, factor) for image in self.images])
+        other.masks = None
+        if self.masks is not None:
+            other.masks = torch.stack([_pooled(mask[..., None], factor)[..., 0] for mask in self.masks])
+        other.K = self.K.clone()
+        other.K[:, :2] /= factor
+        return other
+
+    def pixels(self, views: Tensor, pixels: Tensor) -> Tensor:
+        """Colours (N, 3) in [0, 1] of whole pixels (N, 2) (column, row) of views (N,)."""
+        return self.images[views, pixels[:, 1], pixels[:, 0]].float() / 255
+
+
+def neighbours(photos: PhotoSet) -> Tensor:
+    """For each view all others, most alike first: (V, V - 1)."""
+    likeness = _likeness(photos.cam_from_unit, photos.cam_from_unit).fill_diagonal_(float("inf"))
+    return likeness.argsort(dim=1, descending=True, stable=True)[:, 1:]
+
+
+def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Tensor:
+    """For other cameras (M, 3, 4), the views of ``photos``, most alike first: (M, V)."""
+    return _likeness(cam_from_unit, photos.cam_from_unit).argsort(dim=1, descending=True, stable=True)
+
+
+def _likeness(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the cosines between the directions from the box's centre to the cameras and between the optical axes, so
+    that it serves rings as well as facades: (A, 3, 4), (B, 3, 4) -> (A, B)."""
+    towards = [F.normalize(-torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3]), dim=-1) for pose in (a, b)]
+    return towards[0] @ towards[1].T + a[:, 2, :3] @ b[:, 2, :3].T
+
+
+def border_colour(photos: PhotoSet, tolerance: float = 0.06, share: float = 0.85) -> Tensor | None:
+    """Colour (3,) of a uniform background: what ``share`` of all border pixels agree on to ``tolerance``, else None."""
+    images = photos.images
+    border = torch.cat([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1).float().reshape(-1, 3) / 255
+    colour = border.median(0).values
+    close = ((border - colour).abs().amax(-1) < tolerance).float().mean()
+    return colour if close >= share else None
+
+
+def _resized(image: Tensor, height: int, width: int) -> Tensor:
+    if image.shape[:2] == (height, width):
+        return image
+    x = image.permute(2, 0, 1)[None].float()
+    x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return x[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
+
+
+def _pooled(image: Tensor, factor: int) -> Tensor:
+    x = F.avg_pool2d(image.permute(2, 0, 1)[None].float(), factor)
+    return x[0].permute(1, 2, 0).round().to(torch.uint8)

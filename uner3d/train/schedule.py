@@ -1,0 +1,52 @@
+"""Coarse to fine: what a step uses, as a function of the step alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uner3d.config import Config
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors."""
+
+    reduction: int
+    window: float
+    rate: float
+    geometric: float
+    idw: float
+    uniform: float
+
+
+class Schedule:
+    """Steps [n_coarse, n_fine] of ``config.steps``: structure at half resolution first, then colour at full."""
+
+    def __init__(self, config: Config, photo_width: int) -> None:
+        if config.steps is None:
+            raise ValueError("steps: expected [coarse, fine], got None: calibrate first")
+        self.config = config
+        self.n_coarse, self.n_steps = config.steps[0], sum(config.steps)
+        # Halving a thumbnail would leave nothing to match.
+        self.coarse_reduction = 2 if photo_width >= 240 else 1
+
+    def at(self, step: int) -> Stage:
+        """What step ``step`` (0-based) uses."""
+        c = self.config
+        progress = step / max(1, self.n_steps)
+        opened = min(1.0, 0.3 + 0.7 * progress / max(c.open_octaves, 1e-6))
+        warm = min(1.0, (step + 1) / 50)
+        return Stage(
+            reduction=self.coarse_reduction if step < self.n_coarse else 1,
+            window=opened * c.octaves,
+            rate=warm * 0.05 ** max(0.0, progress),
+            geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15)),
+            idw=float(progress >= c.idw_from),
+            uniform=max(0.15, 0.6 - progress),
+        )
+
+
+def split_steps(n_steps: int, coarse_share: float) -> list[int]:
+    """[coarse, fine] steps out of a total."""
+    n_coarse = round(n_steps * coarse_share)
+    return [n_coarse, n_steps - n_coarse]

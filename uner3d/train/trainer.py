@@ -1,0 +1,209 @@
+"""The fit: photos in, a trained model and its density grid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uner3d import ops
+from uner3d.config import Config
+from uner3d.model.build import Model
+from uner3d.model.field import Sources
+from uner3d.render.grid import DensityGrid
+from uner3d.render.renderer import Rendering, RenderSettings, render_rays
+
+from . import losses
+from .batch import Batch, Group, draw_batch, draw_group, gather
+from .photos import PhotoSet, neighbours
+from .schedule import Schedule, Stage
+
+PATCH = 4
+GEOMETRIC_GATE = 3.0  # pixels
+TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
+
+
+@dataclass
+class World:
+    """What is fixed about a scene during training: photos by reduction factor, neighbour ranking, background colour
+    (3,) or None, half edges of the box (3,), allowed cells of the grid, and whether rays may end beyond the box."""
+
+    photos: dict[int, PhotoSet]
+    ranking: Tensor
+    background: Tensor | None
+    extent: Tensor
+    allowed: Tensor | None
+    outside: bool
+
+
+@dataclass
+class Trainer:
+    """Holds the state of a fit; ``run_group`` advances it by the steps that share one encoding of the sources."""
+
+    config: Config
+    world: World
+    model: Model
+    grid: DensityGrid
+    generator: torch.Generator
+    step: int = 0
+    cloud: tuple[ops.KnnIndex, Tensor] | None = None
+    mse: Tensor | None = None
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+
+    @staticmethod
+    def create(config: Config, world: World) -> Trainer:
+        """A fresh trainer, its weights drawn from the seed."""
+        torch.manual_seed(config.seed)
+        model = Model(config)
+        grid = DensityGrid(config.grid, world.extent, world.allowed)
+        generator = torch.Generator().manual_seed(config.seed)
+        trainer = Trainer(config, world, model, grid, generator)
+        rate = config.learning_rate
+        trainable = [p for p in model.encoder.parameters() if p.requires_grad]
+        trainer.optimizers = [torch.optim.Adam(model.field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-12)]
+        if trainable:
+            trainer.optimizers.append(torch.optim.Adam(trainable, lr=rate / 3, betas=(0.9, 0.99), eps=1e-12))
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["base_lr"] = group["lr"]
+        return trainer
+
+    def settings(self, stage: Stage) -> RenderSettings:
+        """How training rays are rendered at a stage."""
+        outside = self.config.samples_outside if self.world.outside else 0
+        return RenderSettings(self.config.samples, outside, stage.uniform, self.world.background, stage.window)
+
+    def run_group(self, schedule: Schedule, n_steps: int) -> dict[str, float]:
+        """Run up to ``reuse_maps`` steps on one encoding; the encoder steps once, on their summed gradient."""
+        stage = schedule.at(self.step)
+        photos = self.world.photos[stage.reduction]
+        group = draw_group(self.world.ranking, self.config.sources, self.generator)
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = parameters["base_lr"] * stage.rate
+            optimizer.zero_grad()
+        encoded = self.encode(photos, group.sources)
+        shared = encoded.detached()
+        if self.step >= TIGHTEN_FROM:
+            self.grid.tighten()
+        totals: dict[str, float] = {}
+        count = min(self.config.reuse_maps, n_steps)
+        for _ in range(count):
+            self.optimizers[0].zero_grad()
+            terms = self.losses(photos, group, shared, stage)
+            sum(terms.values()).backward()
+            self.optimizers[0].step()
+            self.step += 1
+            terms["mse"] = self.mse
+            for name, value in terms.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
+        if len(self.optimizers) > 1 and shared.maps.grad is not None:
+            encoded.maps.backward(shared.maps.grad / count)
+            self.optimizers[1].step()
+        return totals
+
+    def encode(self, photos: PhotoSet, views: Tensor) -> Sources:
+        """Sources of the given views."""
+        images = photos.images[views].float() / 255
+        return self.model.encode(images, photos.K[views], photos.cam_from_unit[views])
+
+    def losses(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage) -> dict[str, Tensor]:
+        """One step's loss terms, already weighted."""
+        c = self.config
+        batch = draw_batch(photos, group.targets, c.rays, PATCH, self.generator, self.world.background)
+        rendering = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
+                                self.settings(stage), self.generator)  # fmt: skip
+        self.observe(rendering)
+        self.mse = (rendering.colour.detach() - batch.colours).square().mean()
+        terms = {"colour": losses.charbonnier(rendering.colour, batch.colours)}
+        if c.dssim_loss > 0:
+            terms["dssim"] = c.dssim_loss * losses.dssim(rendering.colour, batch.colours, PATCH)
+        if batch.masks is not None and c.mask_loss > 0:
+            terms["mask"] = c.mask_loss * losses.mask_loss(rendering.opacity, batch.masks)
+        if c.distortion_loss > 0:
+            n_inside = c.samples
+            terms["distortion"] = c.distortion_loss * losses.distortion(
+                rendering.weights[:, :n_inside], rendering.edges[:, : n_inside + 1]
+            )
+        if c.geometric_loss * stage.geometric > 0 and len(group.targets) > 1:
+            terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(
+                photos, group, sources, stage, batch, rendering)  # fmt: skip
+        if c.idw_loss * stage.idw > 0:
+            terms["idw"] = c.idw_loss * self.idw(photos, stage, batch, rendering)
+        return terms
+
+    def observe(self, rendering: Rendering) -> None:
+        """Let the density grid follow the samples of the box that were just evaluated."""
+        n_inside = self.config.samples
+        points = rendering.points[:, :n_inside].reshape(-1, 3)
+        self.grid.update(points, rendering.sigma[:, :n_inside].detach().reshape(-1))
+
+    def geometric(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage, batch: Batch,
+                  rendering: Rendering) -> Tensor:  # fmt: skip
+        """Depths of two target views must carry a pixel forth and back to where it was (reprojection, gated)."""
+        opaque = rendering.opacity.detach() > 0.6
+        candidates = opaque.nonzero()[:, 0]
+        if len(candidates) < 8:
+            return rendering.depth.sum() * 0.0
+        pick = torch.randint(len(candidates), (self.config.geometric_rays,), generator=self.generator)
+        ray = candidates[pick]
+        views = batch.views[ray]
+        other = torch.randint(len(group.targets), (len(ray),), generator=self.generator)
+        other = torch.where(group.targets[other] == views, (other + 1) % len(group.targets), other)
+        other = group.targets[other]
+        x = batch.origins[ray] + rendering.depth[ray, None] * batch.directions[ray]
+        pixel, depth = losses.project(photos.K[other], photos.cam_from_unit[other], x)
+        height, width = photos.size
+        inside = (depth.detach() > 0) & (pixel.detach() >= 0.5).all(-1)
+        inside &= (pixel.detach() < torch.tensor([width - 0.5, height - 0.5])).all(-1)
+        rays = gather(photos, other, pixel.detach().nan_to_num().long().clamp(min=0).minimum(
+            torch.tensor([width - 1, height - 1])))  # fmt: skip
+        from uner3d.render.renderer import pixel_rays
+
+        origins, directions = pixel_rays(photos.K[other], photos.cam_from_unit[other], pixel.detach())
+        del rays
+        seen = render_rays(self.model.field, sources, self.grid, origins, directions, self.settings(stage),
+                           self.generator, with_colour=False)  # fmt: skip
+        y = origins + seen.depth[:, None] * directions
+        back, back_depth = losses.project(photos.K[views], photos.cam_from_unit[views], y)
+        valid = inside & (seen.opacity.detach() > 0.6) & (back_depth.detach() > 0)
+        return losses.reprojection(batch.pixels[ray] + 0.5, back, valid, GEOMETRIC_GATE)
+
+    def idw(self, photos: PhotoSet, stage: Stage, batch: Batch, rendering: Rendering) -> Tensor:
+        """Colour of the generated points nearest the rendered surface, against the photo."""
+        if self.cloud is None:
+            self.cloud = self.generate_points(photos, stage)
+        opaque = (rendering.opacity.detach() > 0.5).float()
+        x = batch.origins + rendering.depth[:, None] * batch.directions
+        return losses.idw_colour(self.cloud[0], self.cloud[1], x, batch.colours, opaque)
+
+    @torch.no_grad()
+    def generate_points(self, photos: PhotoSet, stage: Stage, per_view: int = 1500) -> tuple[ops.KnnIndex, Tensor]:
+        """A sparse cloud of the present surface: random rays of every view, with the photo's colours."""
+        points, colours = [], []
+        for view in range(len(photos)):
+            sources = self.encode(photos, self.world.ranking[view, : self.config.sources])
+            batch = draw_batch(photos, torch.tensor([view]), per_view, 1, self.generator, self.world.background)
+            seen = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
+                               self.settings(stage), None, with_colour=False)  # fmt: skip
+            x = batch.origins + seen.depth[:, None] * batch.directions
+            keep = (seen.opacity > 0.5) & (x.abs() <= self.world.extent).all(-1)
+            points.append(x[keep])
+            colours.append(batch.colours[keep])
+        if sum(map(len, points)) == 0:
+            points, colours = [torch.zeros(1, 3)], [torch.zeros(1, 3)]
+        return ops.KnnIndex(torch.cat(points)), torch.cat(colours)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on with the same bytes."""
+        return {"step": self.step, "generator": self.generator.get_state(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}  # fmt: skip
+
+
+def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Tensor | None, allowed: Tensor | None,
+               outside: bool) -> World:  # fmt: skip
+    """Photos at both resolutions and the ranking of neighbours."""
+    by_reduction = {1: photos, 2: photos.reduced(2)}
+    return World(by_reduction, neighbours(photos), background, extent, allowed, outside)
