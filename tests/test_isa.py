@@ -69,7 +69,7 @@ def test_set_isa_changes_the_module_of_the_kernels(isa):
 @pytest.mark.parametrize("isa", ["sse9", "", "AVX2"])
 def test_unknown_isa_is_refused(isa):
     before = ops.get_isa()
-    with pytest.raises(ValueError, match="isa: expected one of .*baseline.* got "):
+    with pytest.raises(ValueError, match=r"isa: expected one of .*baseline.* got "):
         ops.set_isa(isa)
     assert ops.get_isa() == before
 
