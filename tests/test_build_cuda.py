@@ -76,12 +76,12 @@ def test_package_works_on_the_cpu(module, tmp_path):
         "import torch\n"
         "from uner3d import ops, _C\n"
         "from uner3d.ops import reference\n"
-        "assert _C.__file__.startswith(r'{}') and _C.cuda_built() and ops.available_isas() == ['baseline']\n"
+        f"assert _C.__file__.startswith(r'{tmp_path}') and _C.cuda_built() and ops.available_isas() == ['baseline']\n"
         "x = torch.linspace(-3, 3, 300).view(100, 3)\n"
         "torch.testing.assert_close(ops.positional_encoding(x, 4), reference.positional_encoding(x, 4))\n"
         "assert ops.knn(x, x, 1)[1].flatten().tolist() == list(range(100))\n"
         "print(_C.cuda_problem())\n"
-    ).format(tmp_path)
+    )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@
 
 namespace uner3d::cuda {
 
-// `what` is the call or the kernel. The error is also taken from the runtime's own record, or the next check of a launch
-// would report it again.
+// `what` is the call or the kernel. The error is also taken from the runtime's own record, or the next check of a
+// launch would report it again.
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();

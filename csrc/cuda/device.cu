@@ -1,6 +1,6 @@
-#include "../ops/device.h"
-
 #include <cuda_runtime.h>
+
+#include "../ops/device.h"
 
 namespace uner3d::cuda {
 namespace {

@@ -32,8 +32,7 @@ class DeviceGuard {
 
 // Blocks to launch for `n_blocks` blocks of work, at least one; kernels loop over what does not fit into one grid.
 inline unsigned grid_size(std::int64_t n_blocks) {
-  return static_cast<unsigned>(
-      std::clamp<std::int64_t>(n_blocks, 1, std::numeric_limits<std::int32_t>::max()));
+  return static_cast<unsigned>(std::clamp<std::int64_t>(n_blocks, 1, std::numeric_limits<std::int32_t>::max()));
 }
 
 inline std::int64_t ceil_div(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }

@@ -1,9 +1,8 @@
 // Two kernels each way. Small d: a block computes the rows of a tile of points in shared memory, a thread per
 // coordinate, and moves them as one contiguous run of 16-byte accesses. Large d: neighbouring threads hold neighbouring
 // coordinates of a row, so that direct accesses are coalesced already.
-#include "../ops/positional_encoding.h"
-
 #include "../core/positional_encoding.h"
+#include "../ops/positional_encoding.h"
 #include "check.cuh"
 #include "launch.cuh"
 
