@@ -1,5 +1,6 @@
 // What this build and this machine can do.
 #include "../ops/device.h"
+
 #include "bind.h"
 
 namespace uner3d::bind {

@@ -9,8 +9,9 @@ namespace {
 template <class Args>
 void set_weights(Args& args, double window) {
   for (int octave = 0; octave < args.n_octaves; ++octave)
-    args.weights[octave] = window < 0 ? 1 : static_cast<std::decay_t<decltype(args.weights[0])>>(
-                                                core::octave_weight<double>(window, octave));
+    args.weights[octave] =
+        window < 0 ? 1
+                   : static_cast<std::decay_t<decltype(args.weights[0])>>(core::octave_weight<double>(window, octave));
 }
 
 template <class T>
@@ -53,13 +54,12 @@ void bind_cpu(py::module_& m) {
 void bind_positional_encoding(py::module_& m) {
   bind_cpu<float>(m);
   bind_cpu<double>(m);
-  m.def("positional_encoding_forward_cuda",
-        [](Address x, Address out, std::int64_t n, std::int64_t d, int n_octaves, bool include_input, double window,
-           int device, Address stream) {
-          const auto args = forward_args<float>(x, out, n, d, n_octaves, include_input, window);
-          py::gil_scoped_release nogil;
-          cuda::positional_encoding_forward(args, device, pointer<void>(stream));
-        });
+  m.def("positional_encoding_forward_cuda", [](Address x, Address out, std::int64_t n, std::int64_t d, int n_octaves,
+                                               bool include_input, double window, int device, Address stream) {
+    const auto args = forward_args<float>(x, out, n, d, n_octaves, include_input, window);
+    py::gil_scoped_release nogil;
+    cuda::positional_encoding_forward(args, device, pointer<void>(stream));
+  });
   m.def("positional_encoding_backward_cuda",
         [](Address x, Address grad_out, Address grad_x, std::int64_t n, std::int64_t d, int n_octaves,
            bool include_input, double window, int device, Address stream) {

@@ -1,5 +1,6 @@
 // Points are taken in blocks: their sines and cosines are computed octave by octave in vectors over the coordinates of
-// the block, which lie side by side in x, and moved between that order and the rows of the output in pieces of d values.
+// the block, which lie side by side in x, and moved between that order and the rows of the output in pieces of d
+// values.
 #include "../ops/positional_encoding.h"
 
 #include <cstring>
@@ -167,10 +168,14 @@ void positional_encoding_forward(const PositionalEncodingArgs<T>& a, int n_threa
   prefer_huge_pages(a.out, static_cast<std::size_t>(a.n * row));
   parallel_for(a.n, grain(a.n, row, n_threads), n_threads, [&](std::int64_t begin, std::int64_t end) {
     switch (a.d) {
-      case 1: return forward<T, 1>(a, begin, end);
-      case 2: return forward<T, 2>(a, begin, end);
-      case 3: return forward<T, 3>(a, begin, end);
-      default: return forward<T, 0>(a, begin, end);
+      case 1:
+        return forward<T, 1>(a, begin, end);
+      case 2:
+        return forward<T, 2>(a, begin, end);
+      case 3:
+        return forward<T, 3>(a, begin, end);
+      default:
+        return forward<T, 0>(a, begin, end);
     }
   });
 }
@@ -180,10 +185,14 @@ void positional_encoding_backward(const PositionalEncodingGradArgs<T>& a, int n_
   const std::int64_t row = a.d * ((a.include_input ? 1 : 0) + 2 * a.n_octaves) * static_cast<std::int64_t>(sizeof(T));
   parallel_for(a.n, grain(a.n, row, n_threads), n_threads, [&](std::int64_t begin, std::int64_t end) {
     switch (a.d) {
-      case 1: return backward<T, 1>(a, begin, end);
-      case 2: return backward<T, 2>(a, begin, end);
-      case 3: return backward<T, 3>(a, begin, end);
-      default: return backward<T, 0>(a, begin, end);
+      case 1:
+        return backward<T, 1>(a, begin, end);
+      case 2:
+        return backward<T, 2>(a, begin, end);
+      case 3:
+        return backward<T, 3>(a, begin, end);
+      default:
+        return backward<T, 0>(a, begin, end);
     }
   });
 }

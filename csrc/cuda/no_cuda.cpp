@@ -12,7 +12,9 @@ const char* const kAbsent = "uner3d was built without CUDA: install a CUDA compi
 bool is_built() { return false; }
 std::string problem() { return kAbsent; }
 
-void positional_encoding_forward(const PositionalEncodingArgs<float>&, int, void*) { throw std::runtime_error(kAbsent); }
+void positional_encoding_forward(const PositionalEncodingArgs<float>&, int, void*) {
+  throw std::runtime_error(kAbsent);
+}
 void positional_encoding_backward(const PositionalEncodingGradArgs<float>&, int, void*) {
   throw std::runtime_error(kAbsent);
 }

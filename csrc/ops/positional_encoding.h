@@ -9,19 +9,19 @@ constexpr int kMaxOctaves = 32;
 
 template <class T>
 struct PositionalEncodingArgs {
-  const T* x;               // (n, d)
-  T* out;                   // (n, d * (include_input + 2 n_octaves)): [x], then per octave d sines, d cosines
+  const T* x;  // (n, d)
+  T* out;      // (n, d * (include_input + 2 n_octaves)): [x], then per octave d sines, d cosines
   std::int64_t n, d;
-  int n_octaves;            // 0 .. kMaxOctaves
+  int n_octaves;  // 0 .. kMaxOctaves
   bool include_input;
-  T weights[kMaxOctaves];   // per octave
+  T weights[kMaxOctaves];  // per octave
 };
 
 template <class T>
 struct PositionalEncodingGradArgs {
-  const T* x;               // (n, d)
-  const T* grad_out;        // (n, d * (include_input + 2 n_octaves))
-  T* grad_x;                // (n, d)
+  const T* x;         // (n, d)
+  const T* grad_out;  // (n, d * (include_input + 2 n_octaves))
+  T* grad_x;          // (n, d)
   std::int64_t n, d;
   int n_octaves;
   bool include_input;
