@@ -165,8 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of the command `uner3d`; returns the exit code."""
     commands = {"reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
                 "synth": synth, "info": info}  # fmt: skip
-    from uner3d.train.fit import Interrupted
+    from uner3d.train.fit import Interrupted, flush_denormals
 
+    flush_denormals()
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="uner3d", args=argv, description=__doc__)
     except Interrupted as stopped:

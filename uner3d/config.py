@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"rays": 1024, "samples": 24, "sources": 6, "minutes": 2.0},
+    "quick": {"rays": 768, "samples": 24, "sources": 6, "minutes": 2.0},
     "base": {},
-    "high": {"rays": 3072, "samples": 48, "minutes": 30.0, "extract_samples": 48},
+    "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 48},
     "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6},
 }
 
@@ -32,13 +32,13 @@ class Config:
     minutes: float = 5.0  # budget of the whole command; steps are calibrated from it once
     steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
     coarse_share: float = 0.35  # of the steps, at half resolution
-    octaves: int = 8
+    octaves: int = 9
     open_octaves: float = 0.4  # share of the steps over which the octaves open
     sources: int = 8  # views that condition one prediction
-    rays: int = 2048
+    rays: int = 1024
     samples: int = 32  # inside the box
     samples_outside: int = 16  # beyond it, where the scene does not end at the box
-    reuse_maps: int = 4  # steps that share one encoding of the sources
+    reuse_maps: int = 2  # steps that share one encoding of the sources
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
     grid: int = 128

@@ -41,9 +41,10 @@ void forward_ray(const CompositeArgs<T>& a, int64_t r) {
     const Block<T, kStride> block(ray, begin, count);
     for (int64_t i = 0; i < count; i += kLanes<T>) {
       const Vec<T> passed = prefix_product<T>(load(block.through + i));
-      const Vec<T> before = transmittance * shift<T, 1>(passed, broadcast(T(1)));
+      const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
       const Vec<T> weight = before * load(block.alpha + i);
       transmittance *= passed[kLanes<T> - 1];
+      if (transmittance < T(core::kOpaque)) transmittance = 0;
       opacity += weight;
       twice_depth += weight * load(block.ends + i);
       store_some(weights + begin + i, weight, count - i);

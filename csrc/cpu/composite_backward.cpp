@@ -102,10 +102,11 @@ void transmit(const Ray<T>& ray, const Scratch<T>& s) {
     const Block<T, kStride> block(ray, begin, count);
     for (int64_t i = 0; i < count; i += kLanes<T>) {
       const Vec<T> passed = prefix_product<T>(load(block.through + i));
-      const Vec<T> before = transmittance * shift<T, 1>(passed, broadcast(T(1)));
+      const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
       store<T>(s.weights + begin + i, before * load(block.alpha + i));
-      store<T>(s.after + begin + i, transmittance * passed);
+      store<T>(s.after + begin + i, flush_below<T>(transmittance * passed, T(core::kOpaque)));
       transmittance *= passed[kLanes<T> - 1];
+      if (transmittance < T(core::kOpaque)) transmittance = 0;
     }
   }
 }

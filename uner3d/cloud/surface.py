@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d.render.grid import DensityGrid
+from uner3d.render.image import may_hit
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import importance_edges, ray_box
 
-CHUNK = 16384  # rays; bounds memory whatever the photo's size
+CHUNK = 6144  # rays; bounds memory whatever the photo's size
 N_REFINE = 8
+HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach
 
 
 @dataclass
@@ -114,6 +116,7 @@ def render_surfaces(model, photos, ranking: Tensor, grid: DensityGrid, n_sources
         if photos.masks is not None:
             mask = F.max_pool2d(photos.masks[view][None, None].float(), stride)[0, 0, :height, :width]
             wanted = (mask.reshape(-1) > 127).nonzero()[:, 0]
+        wanted = wanted[torch.cat([may_hit(grid, origins[c], directions[c], HALF) for c in wanted.split(CHUNK)])]
         flat = depths[view].view(-1)
         for chunk in wanted.split(CHUNK):
             flat[chunk] = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)

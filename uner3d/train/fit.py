@@ -51,8 +51,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     threads). Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
-    # Vanishing weights would otherwise be computed as denormal numbers, at a hundredth of the speed.
-    torch.set_flush_denormal(True)
+    flush_denormals()
     if config.precision == "auto":
         config.precision = faster_precision()
     if config.steps is None:
@@ -104,6 +103,12 @@ def calibrate(world: World, config: Config, budget: float) -> list[int]:
     share = config.coarse_share
     n_steps = int(budget / (share * seconds[0] + (1 - share) * seconds[1]))
     return split_steps(max(n_steps, 2 * config.reuse_maps), share)
+
+
+def flush_denormals() -> None:
+    """Treat denormal numbers as zero: fading weights and moments would be computed at a hundredth of the speed. Threads
+    inherit the setting when they are made, so a program that fits should call this before its first large operation."""
+    torch.set_flush_denormal(True)
 
 
 def faster_precision() -> str:
