@@ -30,7 +30,8 @@ def find_doubles(views: list[View], warnings: list[str]) -> list[tuple[int, int]
     extent = float(np.linalg.norm(centers.max(axis=0) - centers.min(axis=0)))
     same_place = extent <= 1e-9 * float(np.abs(centers).max(initial=0.0))
     pairs = set(_all_pairs(len(views))) if same_place else cKDTree(centers).query_pairs(_SAME * extent)
-    doubles, shared = [], []
+    doubles: list[tuple[int, int]] = []
+    shared: list[tuple[int, int]] = []
     for i, j in sorted(pairs):
         a, b = views[i].camera.cam_from_world[:, :3], views[j].camera.cam_from_world[:, :3]
         (doubles if np.abs(a - b).max() < _SAME_ROTATION else shared).append((i, j))

@@ -74,8 +74,7 @@ def _vertex_rows(
 
 def _ply_header(vertices: NDArray[np.void], n_faces: int) -> bytes:
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    fields = vertices.dtype.fields or {}
-    lines += [f"property {_PLY_TYPES[fields[n][0].str[1:]]} {n}" for n in vertices.dtype.names or ()]
+    lines += [f"property {_PLY_TYPES[vertices.dtype[n].str[1:]]} {n}" for n in vertices.dtype.names or ()]
     if n_faces:
         lines += [f"element face {n_faces}", "property list uchar int vertex_indices"]
     return ("\n".join([*lines, "end_header"]) + "\n").encode()

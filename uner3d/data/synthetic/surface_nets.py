@@ -61,7 +61,7 @@ def _cell_vertices(volume: Volume) -> tuple[NDArray[np.int64], NDArray[np.float6
         for axis in range(3):
             if a[axis]:
                 continue
-            b = (*a[:axis], 1, *a[axis + 1 :])
+            b = (a[0] | (axis == 0), a[1] | (axis == 1), a[2] | (axis == 2))
             crossed = (values[a] < 0) != (values[b] < 0)
             share = values[a][crossed] / (values[a][crossed] - values[b][crossed])
             total[crossed] += np.array(a)
