@@ -1,6 +1,6 @@
 """Positional encoding against torch eager, forward and forward + backward; checked against float64 first.
 
-python -m benchmarks.bench_positional_encoding [--points 200000] [--octaves 10] [--device cuda] [--threads 2] [--json FILE]
+python -m benchmarks.bench_positional_encoding [--points 200000] [--octaves 10] [--device cuda] [--json FILE]
 
 Three eager peers: octave by octave, all octaves in one broadcast, and that in chunks that fit into the caches (CPU).
 The encoding writes far more than it computes: bytes per second are given beside those of a copy.
