@@ -81,10 +81,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished or interrupted training?")
+        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished training?")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
@@ -93,5 +93,5 @@ def load_run_config(run: Path) -> Config:
     """The settings of a run folder."""
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; expected a run folder written by `uner3d train` or `uner3d reconstruct`")
+        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
     return read_config(path)

@@ -33,10 +33,8 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
     frame = UnitFrame(scene.box)
     photos = PhotoSet(scene.views, frame, device)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
-    if photos.masks is not None:
-        background = torch.tensor(scene.background or (1.0, 1.0, 1.0), device=device)
-    else:
-        background = border_colour(photos)
+    white = torch.tensor(scene.background or (1.0, 1.0, 1.0), device=device)
+    background = white if photos.masks is not None else border_colour(photos)
     outside = {"on": True, "off": False}.get(config.outside, background is None)
     allowed = carve(photos, extent, config.grid)
     return make_world(config, photos, extent, background, allowed, outside), frame
@@ -46,8 +44,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
         progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
     """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
 
-    ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards only
-    steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same number of
+    ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards
+    only steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same number of
     threads). Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -134,7 +132,7 @@ def _group_length(step: int, schedule: Schedule, config: Config) -> int:
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag, so that a step ends before the state is saved; a second one acts at once."""
-    seen = []
+    seen: list[int] = []
 
     def remember(signum, frame) -> None:
         if seen:

@@ -93,10 +93,11 @@ class Trainer:
         for _ in range(count):
             self.optimizers[0].zero_grad()
             terms = self.losses(photos, group, shared, stage)
-            sum(terms.values()).backward()
+            torch.stack(list(terms.values())).sum().backward()
             self.optimizers[0].step()
             self.step += 1
-            terms["mse"] = self.mse
+            if self.mse is not None:
+                terms["mse"] = self.mse
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
         if len(self.optimizers) > 1 and shared.maps.grad is not None:
