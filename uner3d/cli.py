@@ -203,8 +203,8 @@ def _config(options: FitOptions):
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
     weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
     config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
-                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed, encoder_weights=weights,
-                           encoder=options.encoder)  # fmt: skip
+                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
+                           encoder_weights=weights, encoder=options.encoder)  # fmt: skip
     if options.steps is not None:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config

@@ -45,8 +45,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
 
     ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards
-    only steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same number of
-    threads). Raises Interrupted after Ctrl-C, with everything saved.
+    only steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same
+    number of threads). Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
     flush_denormals()
