@@ -92,11 +92,8 @@ def load_fitted(run: Path | str, scene=None) -> Fitted:
     world, frame = prepare(scene, config)
     tensors, _ = read_tensors(run / "model.safetensors")
     model = Model(_without_download(config))
-    grid = DensityGrid(config.grid, world.extent)
-    grid.values = tensors.pop("grid")
-    allowed = tensors.pop("grid_allowed", None)
-    grid.allowed = None if allowed is None else allowed.bool()
-    grid.tighten()
+    grid = DensityGrid(config.grid, world.extent, None, world.outside)
+    grid.load_state(tensors)
     model.load_state_dict(tensors)
     return Fitted(config, model.eval(), grid, world, frame, run)
 

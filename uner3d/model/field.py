@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
+from uner3d.render.grid import contract
 
 DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
@@ -118,10 +119,3 @@ def source_weights(x: Tensor, rays: Tensor, sources: Sources) -> Tensor:
             K, (height, width) = sources.K, sources.images.shape[1:3]
         return ops.view_weights(x, K, sources.cam_from_unit, height, width, depths=sources.depths, masks=None,
                                 directions=rays, angle_power=4.0, depth_tolerance=0.02)  # fmt: skip
-
-
-def contract(x: Tensor) -> Tensor:
-    """Identity in the unit box; everything beyond it into the shell up to 2 (mip-NeRF 360, Barron et al. 2022, eq. 10,
-    with the maximum norm, so that the box itself stays as it is)."""
-    norm = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
-    return x * ((2 - 1 / norm) / norm)

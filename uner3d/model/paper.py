@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
+from uner3d.render.grid import contract
 
-from .field import DENSITY_SCALE, FieldModule, Sources, contract
+from .field import DENSITY_SCALE, FieldModule, Sources
 from .resnet34 import FoldedResNet34
 
 WIDTH = 64
