@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/uner3d reconstruct out/demo/scene -o out/demo --minutes 3 --overwrite
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/pytest
 
 # The package is installed, not run from the checkout, so that the tests see what a user gets.
 $(VENV)/.installed: $(SOURCES)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from uner3d.cloud.agree import Agreed, agree
 from uner3d.cloud.generate import CloudResult, write_cloud
 from uner3d.cloud.ply import Cloud, read_ply
@@ -56,8 +54,9 @@ class Fitted:
         return RenderSettings(self.config.samples + 8, outside, 0.1, self.world.background, float(self.config.octaves))
 
 
-def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False, config: Config | None = None,
-        deadline: float | None = None, progress: Callable[[int, int, dict[str, float]], None] | None = None,
+def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False,
+        config: Config | None = None, deadline: float | None = None,
+        progress: Callable[[int, int, dict[str, float]], None] | None = None,
         **settings: Any) -> Fitted:  # fmt: skip
     """Fit a field to a scene's photos.
 
@@ -93,11 +92,8 @@ def load_fitted(run: Path | str, scene=None) -> Fitted:
     world, frame = prepare(scene, config)
     tensors, _ = read_tensors(run / "model.safetensors")
     model = Model(_without_download(config))
-    grid = DensityGrid(config.grid, world.extent)
-    grid.values = tensors.pop("grid")
-    allowed = tensors.pop("grid_allowed", None)
-    grid.allowed = None if allowed is None else allowed.bool()
-    grid.tighten()
+    grid = DensityGrid(config.grid, world.extent, None, world.outside)
+    grid.load_state(tensors)
     model.load_state_dict(tensors)
     return Fitted(config, model.eval(), grid, world, frame, run)
 
@@ -106,14 +102,14 @@ def load_run_scene(run: Path, config: Config):
     """The scene that a run was trained on, with the box it had then."""
     path = run / "scene.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; expected a run folder written by `uner3d train` or `uner3d reconstruct`")
+        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
     saved = json.loads(path.read_text())
     return load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                       box=saved["box"])  # fmt: skip
 
 
 def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:
-    """Surface maps of all training views and what the views agree on; computed once per run, then read from its folder."""
+    """Surface maps of all training views and what they agree on; computed once per run, then read from its folder."""
     path = fitted.run / "surface.safetensors"
     if path.is_file() and path.stat().st_mtime >= (fitted.run / "model.safetensors").stat().st_mtime:
         tensors, metadata = read_tensors(path)
@@ -169,7 +165,8 @@ class HeldOut:
     seconds: float
 
 
-def evaluate_images(fitted: Fitted, views, seconds: float | None = None, progress: Progress | None = None) -> list[HeldOut]:
+def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
+                    progress: Progress | None = None) -> list[HeldOut]:  # fmt: skip
     """Render held-out views and compare; stops after ``seconds`` (at least one view is done)."""
     from uner3d.report.images import psnr, ssim
 

@@ -61,7 +61,8 @@ def reconstruct(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], ou
     Writes OUT/cloud.ply, OUT/report.html, OUT/metrics.json and OUT/run/. Ctrl-C saves; go on with --resume.
 
     Args:
-        scene: Folder (or transforms.json) of posed photos: nerfstudio / instant-ngp / Blender transforms.json, COLMAP text, IDR/NeuS DTU cameras*.npz, Middlebury *_par.txt, Strecha .camera.
+        scene: Folder of posed photos: nerfstudio / instant-ngp / Blender transforms.json, COLMAP text, IDR / NeuS DTU
+            cameras*.npz, Middlebury *_par.txt, Strecha .camera.
         out: Output folder.
         points: Number of points (exact). Default: a spacing of half a photo pixel on the surface.
         spacing: Mean distance between neighbouring points, in scene units.
@@ -141,7 +142,8 @@ def evaluate(target: Scene, gt: Path | None = None, protocol: Literal["images", 
     from uner3d.evaluate import evaluate as run
 
     result = run(target, gt, protocol)
-    print(json.dumps(result) if json_output else "\n".join(f"{key:>22}  {_show(value)}" for key, value in result.items()))
+    lines = (f"{key:>22}  {_show(value)}" for key, value in result.items())
+    print(json.dumps(result) if json_output else "\n".join(lines))
 
 
 def synth(options: tyro.conf.OmitArgPrefixes[SynthOptions]) -> None:
@@ -163,8 +165,10 @@ def info() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the command `uner3d`; returns the exit code."""
-    commands = {"reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
-                "synth": synth, "info": info}  # fmt: skip
+    commands: dict[str, Any] = {
+        "reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
+        "synth": synth, "info": info,
+    }  # fmt: skip
     from uner3d.train.fit import Interrupted, flush_denormals
 
     flush_denormals()
@@ -198,9 +202,9 @@ def _config(options: FitOptions):
         raise ValueError(f"--steps: expected at least 2, got {options.steps}")
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
     weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
-    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
-                           masks=options.masks, box=box, seed=options.seed, encoder_weights=weights,
-                           encoder=options.encoder)  # fmt: skip
+    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
+                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
+                           encoder_weights=weights, encoder=options.encoder)  # fmt: skip
     if options.steps is not None:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
@@ -210,7 +214,7 @@ def _check_device(device: str) -> None:
     if device in ("auto", "cpu"):
         return
     if device == "cuda" or device.startswith("cuda:"):
-        raise NotImplementedError(f"--device {device}: fitting on CUDA is not available in this version; use --device cpu")
+        raise NotImplementedError(f"--device {device}: this version fits on the CPU only; use --device cpu")
     raise ValueError(f"--device: expected auto, cpu, cuda or cuda:N, got {device!r}")
 
 

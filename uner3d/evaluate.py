@@ -46,7 +46,8 @@ def chamfer(target: Path, gt: Path | None) -> dict[str, Any]:
 
     ply = target
     if target.is_dir():
-        ply = next((p for p in (target / "cloud.ply", target.parent / "cloud.ply") if p.is_file()), target / "cloud.ply")
+        places = (target / "cloud.ply", target.parent / "cloud.ply")
+        ply = next((p for p in places if p.is_file()), places[0])
         if not ply.is_file():
             raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target} -o {ply}`")
     if gt is None:

@@ -33,7 +33,8 @@ class Outcome:
 
 
 def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | None = None, spacing: float | None = None,
-                resume: bool = False, overwrite: bool = False, command: str = "", quiet: bool = False) -> Outcome:  # fmt: skip
+                resume: bool = False, overwrite: bool = False, command: str = "",
+                quiet: bool = False) -> Outcome:  # fmt: skip
     """Reconstruct ``scene_path`` into ``out``: cloud.ply, report.html, metrics.json and run/.
 
     ``config.minutes`` is the budget of the whole call; training gets what loading leaves, less a share for the cloud,

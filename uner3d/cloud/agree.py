@@ -38,16 +38,16 @@ class Agreed:
 def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) -> Agreed:
     """Check every surface point against its neighbours' surfaces and photos.
 
-    A point is kept where at least min(3, V - 1) views (its own included beyond two views) carry it forth and back within
+    A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
     a pixel and 1 % of depth, more of them than see through it. Depths of one field agree with themselves easily, so the
     photos have a say: where the patches around the point have texture, they must correlate.
     """
     n_views, height, width = maps.depth.shape
     needed = min(3, max(n_views - 1, 1))
-    out = Agreed(torch.zeros(n_views, height, width, 3), torch.zeros(n_views, height, width, 3),
-                 torch.zeros(n_views, height, width, dtype=torch.bool), torch.zeros(n_views, height, width, dtype=torch.uint8),
-                 torch.zeros(n_views, height, width), torch.zeros(n_views, height, width),
-                 torch.zeros(n_views, height, width, dtype=torch.bool))  # fmt: skip
+    shape = (n_views, height, width)
+    no, none = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape)
+    out = Agreed(torch.zeros(*shape, 3), torch.zeros(*shape, 3), no.clone(), torch.zeros(shape, dtype=torch.uint8),
+                 none.clone(), none.clone(), no.clone())  # fmt: skip
     for view in range(n_views):
         near = ranking[view, :n_neighbours]
         x = maps.points(view)
@@ -111,7 +111,7 @@ def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
         return None
     return (
         f"the views do not agree: only {matching:.0%} of the textured surface looks alike in neighbouring photos and "
-        f"{kept:.0%} of it is confirmed by enough views; check the camera poses. Low confidence is written with the points"
+        f"{kept:.0%} of it is confirmed by enough views; check the camera poses. The points carry low confidence"
     )
 
 
@@ -155,7 +155,8 @@ def _lookup(depth: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
             column = (low[:, 0].long() + dx).clamp(0, width - 1)
             row = (low[:, 1].long() + dy).clamp(0, height - 1)
             taps.append(depth[row, column])
-            weights.append((fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1]))
+            across = fraction[:, 0] if dx else 1 - fraction[:, 0]
+            weights.append(across * (fraction[:, 1] if dy else 1 - fraction[:, 1]))
     tap, weight = torch.stack(taps, 1), torch.stack(weights, 1)
     smooth = (tap > 0).all(1) & (tap.amax(1) < 1.02 * tap.amin(1))
     blended = 1 / (weight / tap.clamp_min(1e-6)).sum(1).clamp_min(1e-6)

@@ -36,8 +36,8 @@ class CloudResult:
 def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet, ranking: Tensor, frame: UnitFrame, *,
                 n_points: int | None = None, spacing: float | None = None,
                 progress: Callable[[float], None] | None = None) -> CloudResult:  # fmt: skip
-    """Write the surface at the density asked for: ``n_points`` (exact), or ``spacing`` in world units, or by default half
-    a photo pixel's footprint. Raises EmptyCloud where the views agree on nothing.
+    """Write the surface at the density asked for: ``n_points`` (exact), or ``spacing`` in world units, or by default
+    half a photo pixel's footprint. Raises EmptyCloud where the views agree on nothing.
     """
     quads = surface_quads(maps, agreed)
     if len(quads.size) == 0:

@@ -21,8 +21,8 @@ HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of 
 
 @dataclass
 class SurfaceMaps:
-    """Surface per view on a pixel raster, in the unit frame: depth (V, h, w) z-depth, 0 where there is none; K (V, 3, 3)
-    of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel."""
+    """Surface per view on a pixel raster, in the unit frame: depth (V, h, w) z-depth, 0 where there is none;
+    K (V, 3, 3) of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel."""
 
     depth: Tensor
     K: Tensor
@@ -73,8 +73,8 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
 
 
 def _crossing(field, sources, grid, origins, directions, edges, entry, window):
-    """Whether, and where, optical depth ``entry`` (N,) plus that along ``edges`` (N, S + 1) passes ln 2; also the optical
-    depth before each bin (N, S) and the bin's index."""
+    """Whether, and where, optical depth ``entry`` (N,) plus that along ``edges`` (N, S + 1) passes ln 2; also the
+    optical depth before each bin (N, S) and the bin's index."""
     length = directions.norm(dim=-1, keepdim=True)
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
@@ -119,7 +119,8 @@ def render_surfaces(model, photos, ranking: Tensor, grid: DensityGrid, n_sources
         wanted = wanted[torch.cat([may_hit(grid, origins[c], directions[c], HALF) for c in wanted.split(CHUNK)])]
         flat = depths[view].view(-1)
         for chunk in wanted.split(CHUNK):
-            flat[chunk] = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)
+            flat[chunk] = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples,
+                                         window)  # fmt: skip
         if progress:
             progress((done + 1) / len(views))
     return SurfaceMaps(depths, K, photos.cam_from_unit, stride)

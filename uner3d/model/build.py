@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from uner3d.config import Config
 
 from .encoder import PyramidEncoder
-from .field import BaseField, Sources
+from .field import BaseField, FieldModule, Sources
 
 
 class Model(nn.Module):
@@ -17,7 +17,8 @@ class Model(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.encoder: nn.Module
-        self.field: nn.Module
+        self.field: FieldModule
+        self.half_precision = False
         if config.model == "paper":
             from .paper import PaperEncoder, PaperField
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
+from uner3d.render.grid import contract
 
 DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
@@ -41,7 +42,25 @@ class Sources:
                        self.depths, self.K_depths)  # fmt: skip
 
 
-class BaseField(nn.Module):
+class FieldModule(nn.Module):
+    """What trainer and renderer ask of a field."""
+
+    half_precision = False
+
+    def precision(self) -> torch.autocast:
+        """Autocast of the matrix products to bfloat16 while training on CPUs that gain from it."""
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
+
+    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
+        """Density (N,) at x (N, 3) seen along unit directions ``rays`` (N, 3), and a code (N, G) for ``colour``."""
+        raise NotImplementedError
+
+    def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
+        """Colour (N, 3) at x seen along ``rays``."""
+        raise NotImplementedError
+
+
+class BaseField(FieldModule):
     """[mean, var over the views, log n, gamma(x)] -> 64 -> 64 -> density and a geometry code; colours of the source
     pixels, blended with learned weights. Any number of views; invariant to their order.
 
@@ -51,7 +70,6 @@ class BaseField(nn.Module):
     def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15) -> None:
         super().__init__()
         self.n_octaves, self.geometry = n_octaves, geometry
-        self.half_precision = False
         n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
         self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
         self.out = nn.Linear(width, 1 + geometry)
@@ -60,10 +78,6 @@ class BaseField(nn.Module):
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
-
-    def precision(self):
-        """Autocast of the matrix products to bfloat16 while training on CPUs that gain from it."""
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
@@ -99,16 +113,9 @@ class BaseField(nn.Module):
 def source_weights(x: Tensor, rays: Tensor, sources: Sources) -> Tensor:
     """Weights (N, V) of the views at points: ray angle times visibility, without gradient."""
     with torch.no_grad():
-        if sources.depths is not None:
+        if sources.depths is not None and sources.K_depths is not None:
             K, (height, width) = sources.K_depths, sources.depths.shape[1:]
         else:
             K, (height, width) = sources.K, sources.images.shape[1:3]
         return ops.view_weights(x, K, sources.cam_from_unit, height, width, depths=sources.depths, masks=None,
                                 directions=rays, angle_power=4.0, depth_tolerance=0.02)  # fmt: skip
-
-
-def contract(x: Tensor) -> Tensor:
-    """Identity in the unit box; everything beyond it into the shell up to 2 (mip-NeRF 360, Barron et al. 2022, eq. 10,
-    with the maximum norm, so that the box itself stays as it is)."""
-    norm = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
-    return x * ((2 - 1 / norm) / norm)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
+from uner3d.render.grid import contract
 
-from .field import DENSITY_SCALE, Sources, contract
+from .field import DENSITY_SCALE, FieldModule, Sources
 from .resnet34 import FoldedResNet34
 
 WIDTH = 64
@@ -37,15 +38,15 @@ class ResidualBlock(nn.Module):
         return x + self.two(F.relu(self.one(F.relu(x))))
 
 
-class PaperField(nn.Module):
-    """h_v = f1([gamma(x), F_v(pi_v x), direction in view v]); h = mean over the views that see x; (sigma, rgb) = f2(h)."""
+class PaperField(FieldModule):
+    """h_v = f1([gamma(x), F_v(pi_v x), direction in view v]); h = mean over the views that see x; (sigma, rgb) = f2(h).
+    """
 
     def __init__(self, channels: int, n_octaves: int) -> None:
         super().__init__()
         if channels != WIDTH:
             raise ValueError(f"channels: expected the encoder's {WIDTH}, got {channels}")
         self.n_octaves = n_octaves
-        self.half_precision = False
         self.position = nn.Linear(3 * (2 * n_octaves + 1) + 3, WIDTH)
         self.f1, self.f2 = ResidualBlock(WIDTH), ResidualBlock(WIDTH)
         self.out = nn.Linear(WIDTH, 4)
@@ -60,7 +61,8 @@ class PaperField(nn.Module):
         in_view = torch.einsum("vij,nj->nvi", sources.cam_from_unit[:, :, :3], rays)
         weight = self.position.weight
         split = gamma.shape[1]
-        h = features + F.linear(gamma, weight[:, :split], self.position.bias)[:, None] + F.linear(in_view, weight[:, split:])
+        h = features + F.linear(gamma, weight[:, :split], self.position.bias)[:, None]
+        h = h + F.linear(in_view, weight[:, split:])
         h = self.f1(h) * valid[..., None]
         h = h.sum(1) / valid.sum(1, keepdim=True).clamp_min(1)
         out = self.out(F.relu(self.f2(h)))

@@ -37,6 +37,8 @@ class ResNet34(nn.Module):
     features do not depend on the others."""
 
     channels = sum(CHANNELS)
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
@@ -108,9 +110,11 @@ def load_imagenet(trunk: ResNet34, path: Path) -> None:
         if name not in state:
             raise ValueError(f"encoder weights {path}: {name} is missing; expected an ImageNet ResNet34 state dict")
         if state[name].shape != value.shape:
-            raise ValueError(f"encoder weights {path}: {name} expected {tuple(value.shape)}, got {tuple(state[name].shape)}")
+            got = tuple(state[name].shape)
+            raise ValueError(f"encoder weights {path}: {name} expected {tuple(value.shape)}, got {got}")
     trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})
 
 
 def _layer(n_in: int, n_out: int, n_blocks: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(*(BasicBlock(n_in if i == 0 else n_out, n_out, stride if i == 0 else 1) for i in range(n_blocks)))
+    rest = (BasicBlock(n_out, n_out, 1) for _ in range(n_blocks - 1))
+    return nn.Sequential(BasicBlock(n_in, n_out, stride), *rest)

@@ -6,14 +6,23 @@ import torch
 from torch import Tensor
 
 
+def contract(x: Tensor) -> Tensor:
+    """Identity in the unit box; everything beyond it into the shell up to 2 (mip-NeRF 360, Barron et al. 2022, eq. 10,
+    with the maximum norm, so that the box itself stays as it is)."""
+    norm = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    return x * ((2 - 1 / norm) / norm)
+
+
 class DensityGrid:
     """Densities (n, n, n) of the box [-extent, extent], kept current from the samples that training evaluates anyway.
 
     A cell rises to a larger density at once and decays towards a smaller one, so that surfaces are not lost between
-    updates. Cells outside ``allowed`` (carved by silhouettes, say) hold zero for ever.
+    updates. Cells outside ``allowed`` (carved by silhouettes, say) hold zero for ever. Where the scene does not end at
+    the box, ``outer`` is a second grid for what lies beyond, in contracted coordinates.
     """
 
-    def __init__(self, n: int, extent: Tensor, allowed: Tensor | None = None) -> None:
+    def __init__(self, n: int, extent: Tensor, allowed: Tensor | None = None, outside: bool = False) -> None:
+        self.outer = DensityGrid(n // 2, torch.full_like(extent, 2.0)) if outside else None
         self.n, self.extent = n, extent
         device = extent.device
         self.values = torch.ones(n**3, device=device)
@@ -41,8 +50,14 @@ class DensityGrid:
         return (ijk[..., 0] * self.n + ijk[..., 1]) * self.n + ijk[..., 2]
 
     def lookup(self, x: Tensor) -> Tensor:
-        """Density at the cell of each point (..., 3)."""
+        """Density at the cell of each point (..., 3) of the box."""
         return self.values[self.cells(x)]
+
+    def lookup_outside(self, x: Tensor) -> Tensor:
+        """Density of the outer grid at points (..., 3) anywhere."""
+        if self.outer is None:
+            raise ValueError("this grid ends at its box")
+        return self.outer.lookup(contract(x))
 
     @torch.no_grad()
     def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3) -> None:
@@ -54,6 +69,24 @@ class DensityGrid:
         if self.allowed is not None:
             self.values *= self.allowed.reshape(-1)
 
-    def state(self) -> Tensor:
-        """The densities, for a checkpoint."""
-        return self.values
+    def update_outside(self, x: Tensor, sigma: Tensor) -> None:
+        """Take in densities at points anywhere."""
+        if self.outer is not None:
+            self.outer.update(contract(x), sigma)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        state = {"grid": self.values, "grid_bounds": self.bounds}
+        if self.allowed is not None:
+            state["grid_allowed"] = self.allowed.to(torch.uint8)
+        if self.outer is not None:
+            state["grid_outer"] = self.outer.values
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what ``state`` gave; the tensors it used are removed from the dictionary."""
+        self.values, self.bounds = state.pop("grid"), state.pop("grid_bounds")
+        allowed = state.pop("grid_allowed", None)
+        self.allowed = None if allowed is None else allowed.bool()
+        if self.outer is not None:
+            self.outer.values = state.pop("grid_outer")

@@ -96,7 +96,9 @@ def _edges(
     inner = importance_edges(grid, origins, directions, t0, t1, settings.samples, generator, settings.uniform)
     if settings.samples_outside == 0:
         return inner
-    return torch.cat([inner[:, :-1], outside_edges(t1, settings.samples_outside, generator)], -1)
+    # The inner samples end at t1, or jitter just before it; the outer ones begin there.
+    beyond = outside_edges(grid, origins, directions, t1, settings.samples_outside, generator, settings.uniform)
+    return torch.cat([inner[:, :-1], torch.maximum(beyond, inner[:, -2:-1])], -1)
 
 
 def pixel_rays(K: Tensor, cam_from_unit: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:

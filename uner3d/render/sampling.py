@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .grid import DensityGrid
 
 GRID_STEPS = 128
+OUTSIDE_STEPS = 64
+FAR = 200.0  # half boxes beyond which nothing is looked for
 SOFTENING = 0.2  # the grid holds densities of the recent past: what it hides may be in sight
 OCCUPIED_DEPTH = 0.05  # optical depth of a grid step from which on it is worth a sample
 BLOCKED_DEPTH = 5.0  # optical depth behind which nothing can be seen
@@ -29,10 +33,31 @@ def importance_edges(
     ``generator`` jitters within the quantiles; None takes their middles. ``directions`` of any length: t counts in
     multiples of it, while densities are per unit of length.
     """
-    n_rays, device = origins.shape[0], origins.device
-    step = (t1 - t0).clamp_min(1e-6)[:, None] / GRID_STEPS
-    t = t0[:, None] + step * (torch.arange(GRID_STEPS, device=device) + 0.5)
-    sigma = grid.lookup(torch.addcmul(origins[:, None], t[..., None], directions[:, None]))
+    u = torch.linspace(0, 1, GRID_STEPS + 1, device=t0.device)
+    knots = t0[:, None] + (t1 - t0).clamp_min(1e-6)[:, None] * u
+    return _quantiles(grid.lookup, knots, origins, directions, n_samples, generator, uniform)
+
+
+def outside_edges(
+    grid: DensityGrid, origins: Tensor, directions: Tensor, t1: Tensor, n_samples: int,
+    generator: torch.Generator | None, uniform: float,
+) -> Tensor:  # fmt: skip
+    """Edges (N, n_samples + 1) from t1 to FAR boxes away, by the outer grid; the even ones in inverse distance."""
+    u = torch.linspace(0, 1, OUTSIDE_STEPS + 1, device=t1.device)
+    start = t1[:, None].clamp_min(1e-3)
+    knots = 1 / ((1 - u) / start + u / (start + FAR))
+    return _quantiles(grid.lookup_outside, knots, origins, directions, n_samples, generator, uniform)
+
+
+def _quantiles(
+    lookup: Callable[[Tensor], Tensor], knots: Tensor, origins: Tensor, directions: Tensor, n_samples: int,
+    generator: torch.Generator | None, uniform: float,
+) -> Tensor:  # fmt: skip
+    """Edges between the knots (N, M + 1) at even quantiles of the rendering weights that ``lookup`` predicts."""
+    (n_rays, n_knots), device = knots.shape, knots.device
+    step = knots[:, 1:] - knots[:, :-1]
+    t = 0.5 * (knots[:, 1:] + knots[:, :-1])
+    sigma = lookup(torch.addcmul(origins[:, None], t[..., None], directions[:, None]))
     depth = sigma * (step * directions.norm(dim=-1, keepdim=True))
     before = SOFTENING * (depth.cumsum(-1) - depth)
     weight = torch.exp(-before) * (1 - torch.exp(-depth))
@@ -50,21 +75,10 @@ def importance_edges(
     if generator is not None:
         jitter = torch.rand(n_rays, n_samples + 1, generator=generator, device=device) - 0.5
         u = (u + jitter / n_samples).clamp(0, 1)
-    index = torch.searchsorted(cdf, u.contiguous(), right=True).clamp_(1, GRID_STEPS)
+    index = torch.searchsorted(cdf, u.contiguous(), right=True).clamp_(1, n_knots - 1)
     low, high = cdf.gather(1, index - 1), cdf.gather(1, index)
     fraction = ((u - low) / (high - low).clamp_min(1e-8)).clamp(0, 1)
-    return t0[:, None] + step * (index - 1 + fraction)
-
-
-def outside_edges(t1: Tensor, n_samples: int, generator: torch.Generator | None, far: float = 200.0) -> Tensor:
-    """Edges (N, n_samples + 1) from t1 to ``far`` boxes away, evenly in inverse distance."""
-    u = torch.arange(n_samples + 1, device=t1.device).expand(t1.shape[0], -1) / n_samples
-    if generator is not None:
-        jitter = torch.rand(t1.shape[0], n_samples + 1, generator=generator, device=t1.device) - 0.5
-        inner = (u + jitter / n_samples)[:, 1:-1]
-        u = torch.cat([u[:, :1], inner, u[:, -1:]], -1)
-    start = t1[:, None].clamp_min(1e-3)
-    return 1 / ((1 - u) / start + u / (start + far))
+    return knots.gather(1, index - 1) + step.gather(1, index - 1) * fraction
 
 
 def _dilated(x: Tensor) -> Tensor:

@@ -32,9 +32,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 def save_model(run: Path, trainer: Trainer) -> None:
     """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
     tensors = dict(trainer.model.state_dict())
-    tensors["grid"] = trainer.grid.state()
-    if trainer.grid.allowed is not None:
-        tensors["grid_allowed"] = trainer.grid.allowed.to(torch.uint8)
+    tensors |= trainer.grid.state()
     write_json(run / "config.json", trainer.config.to_json())
     write_tensors(run / "model.safetensors", tensors, {"step": str(trainer.step)})
 
@@ -42,8 +40,7 @@ def save_model(run: Path, trainer: Trainer) -> None:
 def save_state(run: Path, trainer: Trainer) -> None:
     """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
-    tensors["grid"] = trainer.grid.state()
-    tensors["grid_bounds"] = trainer.grid.bounds
+    tensors |= trainer.grid.state()
     tensors["generator"] = trainer.generator.get_state()
     for number, optimizer in enumerate(trainer.optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
@@ -62,8 +59,7 @@ def load_state(run: Path, trainer: Trainer) -> None:
     trainer.step = int(metadata["step"])
     prefix = "model."
     trainer.model.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
-    trainer.grid.values = tensors["grid"]
-    trainer.grid.bounds = tensors["grid_bounds"]
+    trainer.grid.load_state(tensors)
     trainer.generator.set_state(tensors["generator"])
     for number, optimizer in enumerate(trainer.optimizers):
         state: dict[int, dict[str, Tensor]] = {}
@@ -81,10 +77,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished or interrupted training?")
+        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished training?")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
@@ -93,5 +89,5 @@ def load_run_config(run: Path) -> Config:
     """The settings of a run folder."""
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; expected a run folder written by `uner3d train` or `uner3d reconstruct`")
+        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
     return read_config(path)

@@ -34,6 +34,8 @@ def _centres(n: int, extent: Tensor) -> Tensor:
 
 
 def _carve_cells(photos: PhotoSet, extent: Tensor, centres: Tensor, n: int, chunk: int) -> Tensor:
+    if photos.masks is None:
+        raise ValueError("carving needs masks")
     height, width = photos.size
     pose = photos.cam_from_unit
     depth = pose[:, 2, 3].clamp_min(1e-3)  # of the box's centre in each camera

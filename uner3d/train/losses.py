@@ -61,7 +61,7 @@ def reprojection(pixels: Tensor, back: Tensor, valid: Tensor, gate: float) -> Te
     return (error * kept).sum() / kept.sum().clamp_min(1) / gate
 
 
-def idw_colour(cloud: "ops.KnnIndex", colours: Tensor, x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def idw_colour(cloud: ops.KnnIndex, colours: Tensor, x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Colours (P, 3) of the cloud, weighted by inverse distance at rendered surface points x (N, 3), against the photo
     (N, 3); ``weight`` (N,) is the rays' opacity. Moves the surface to where the cloud has the photo's colour."""
     rendered = ops.idw(cloud, colours, x, k=8)

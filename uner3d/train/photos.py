@@ -44,10 +44,10 @@ class PhotoSet:
         images, masks, Ks = [], [], []
         for view in views:
             ratio = np.array([[width / view.camera.width], [height / view.camera.height], [1.0]])
-            images.append(_resized(torch.from_numpy(np.ascontiguousarray(view.image())), height, width))
+            images.append(_resized(torch.from_numpy(np.array(view.image())), height, width))
             mask = view.mask()
             if mask is not None:
-                masks.append(_resized(torch.from_numpy(np.ascontiguousarray(mask))[..., None], height, width)[..., 0])
+                masks.append(_resized(torch.from_numpy(np.array(mask))[..., None], height, width)[..., 0])
             Ks.append(view.camera.K * ratio)
         self.names = [view.name for view in views]
         self.images = torch.stack(images).to(device)

@@ -57,7 +57,7 @@ class Trainer:
         """A fresh trainer, its weights drawn from the seed."""
         torch.manual_seed(config.seed)
         model = Model(config)
-        grid = DensityGrid(config.grid, world.extent, world.allowed)
+        grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         generator = torch.Generator().manual_seed(config.seed)
         trainer = Trainer(config, world, model, grid, generator)
         rate = config.learning_rate
@@ -93,10 +93,11 @@ class Trainer:
         for _ in range(count):
             self.optimizers[0].zero_grad()
             terms = self.losses(photos, group, shared, stage)
-            sum(terms.values()).backward()
+            torch.stack(list(terms.values())).sum().backward()
             self.optimizers[0].step()
             self.step += 1
-            terms["mse"] = self.mse
+            if self.mse is not None:
+                terms["mse"] = self.mse
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
         if len(self.optimizers) > 1 and shared.maps.grad is not None:
@@ -135,10 +136,12 @@ class Trainer:
         return terms
 
     def observe(self, rendering: Rendering) -> None:
-        """Let the density grid follow the samples of the box that were just evaluated."""
+        """Let the density grid follow the samples that were just evaluated."""
         n_inside = self.config.samples
         points = rendering.points[:, :n_inside].reshape(-1, 3)
-        self.grid.update(points, rendering.sigma[:, :n_inside].detach().reshape(-1))
+        sigma = rendering.sigma.detach()
+        self.grid.update(points, sigma[:, :n_inside].reshape(-1))
+        self.grid.update_outside(rendering.points[:, n_inside:].reshape(-1, 3), sigma[:, n_inside:].reshape(-1))
 
     def geometric(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage, batch: Batch,
                   rendering: Rendering) -> Tensor:  # fmt: skip
