@@ -34,6 +34,12 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def flushed_denormals() -> None:
+    """As in every run of the command line: denormal numbers are slow beyond measure."""
+    torch.set_flush_denormal(True)
+
+
 @pytest.fixture
 def threads():
     """Sets torch's thread count; the test's caller gets back its own."""
