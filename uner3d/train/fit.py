@@ -94,8 +94,10 @@ def calibrate(world: World, config: Config, budget: float) -> list[int]:
     trainer.step = 4_000
     while trainer.step < 4_000 + WARM_STEPS and time.monotonic() - started < 0.06 * budget:
         trainer.run_group(schedule, trial.reuse_maps)
-    seconds = []
-    for first in (8_000, 17_900):  # late in each stage, when every loss is on
+    share, idw_share = config.coarse_share, max(0.0, 1 - max(config.idw_from, config.coarse_share))
+    per_step = 0.0
+    # One step late in each of: the coarse stage, the fine stage, the fine stage with the IDW loss.
+    for first, part in ((8_000, share), (13_000, 1 - share - idw_share), (19_500, idw_share)):
         trainer.step = first
         trainer.run_group(schedule, trial.reuse_maps)
         times = []
@@ -103,10 +105,9 @@ def calibrate(world: World, config: Config, budget: float) -> list[int]:
             begin = time.monotonic()
             trainer.run_group(schedule, trial.reuse_maps)
             times.append((time.monotonic() - begin) / trial.reuse_maps)
-        seconds.append(sorted(times)[1])  # near the least: what other programs take must not shorten the fit
+        per_step += part * sorted(times)[1]  # near the least: what other programs take must not shorten the fit
     budget = max(1.0, budget - (time.monotonic() - started))
-    share = config.coarse_share
-    n_steps = int(budget / (share * seconds[0] + (1 - share) * seconds[1]))
+    n_steps = int(budget / per_step)
     return split_steps(max(n_steps, 2 * config.reuse_maps), share)
 
 
