@@ -178,7 +178,7 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
         if seconds is not None and out and time.monotonic() - begin > seconds:
             break
         started = time.monotonic()
-        near = ranking[view, : fitted.config.sources]
+        near = ranking[view][: fitted.config.sources]
         sources = fitted.model.encode(fitted.photos.images[near].float() / 255, fitted.photos.K[near],
                                       fitted.photos.cam_from_unit[near])  # fmt: skip
         colour, depth, _ = render_image(fitted.model.field, sources, fitted.grid, photos.K[view],

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d import ops
+from uner3d.train.photos import Ranking
 
 from .surface import SurfaceMaps
 
@@ -35,7 +36,7 @@ class Agreed:
 
 
 @torch.no_grad()
-def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) -> Agreed:
+def agree(maps: SurfaceMaps, photos, ranking: Ranking, n_neighbours: int = 10) -> Agreed:
     """Check every surface point against its neighbours' surfaces and photos.
 
     A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
@@ -49,7 +50,7 @@ def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) ->
     out = Agreed(torch.zeros(*shape, 3), torch.zeros(*shape, 3), no.clone(), torch.zeros(shape, dtype=torch.uint8),
                  none.clone(), none.clone(), no.clone())  # fmt: skip
     for view in range(n_views):
-        near = ranking[view, :n_neighbours]
+        near = ranking[view][:n_neighbours]
         x = maps.points(view)
         normals = raster_normals(x, maps.depth[view], maps.cam_from_unit[view])
         index = (maps.depth[view].view(-1) > 0).nonzero()[:, 0]
@@ -65,11 +66,11 @@ def agree(maps: SurfaceMaps, photos, ranking: Tensor, n_neighbours: int = 10) ->
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
                               (out.confidence, score.clamp(0, 1))):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
-    _assign_owners(maps, out, ranking[:, :n_neighbours])
+    _assign_owners(maps, out, [row[:n_neighbours] for row in ranking])
     return out
 
 
-def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Tensor) -> None:
+def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
     """Give each piece of surface to the view with the best evidence for it, so that it is sampled once and the views'
     slightly different versions do not lie on top of each other."""
     pose = maps.cam_from_unit

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uner3d import ops
-from uner3d.train.photos import PhotoSet, UnitFrame
+from uner3d.train.photos import PhotoSet, Ranking, UnitFrame
 
 from .agree import Agreed, footprint
 from .ply import PlyWriter
@@ -33,7 +33,7 @@ class CloudResult:
     spacing: float
 
 
-def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet, ranking: Tensor, frame: UnitFrame, *,
+def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet, ranking: Ranking, frame: UnitFrame, *,
                 n_points: int | None = None, spacing: float | None = None,
                 progress: Callable[[float], None] | None = None) -> CloudResult:  # fmt: skip
     """Write the surface at the density asked for: ``n_points`` (exact), or ``spacing`` in world units, or by default
@@ -73,12 +73,12 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
 
 
 def photo_colours(points: Tensor, normals: Tensor, views: Tensor, maps: SurfaceMaps, photos: PhotoSet,
-                  ranking: Tensor) -> Tensor:  # fmt: skip
+                  ranking: Ranking) -> Tensor:  # fmt: skip
     """Colours (N, 3): of the least oblique photos that see the points unoccluded, the observing view among them."""
     out = torch.empty(len(points), 3)
     for view in torch.unique(views).tolist():
         index = (views == view).nonzero()[:, 0]
-        used = torch.cat([torch.tensor([view]), ranking[view, : COLOUR_SOURCES - 1]])
+        used = torch.cat([torch.tensor([view]), ranking[view][: COLOUR_SOURCES - 1]])
         x, n = points[index], normals[index]
         images = photos.images[used].float() / 255
         height, width = maps.depth.shape[1:]

@@ -13,6 +13,7 @@ from uner3d.render.grid import DensityGrid
 from uner3d.render.image import may_hit
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import importance_edges, ray_box
+from uner3d.train.photos import Ranking
 
 CHUNK = 6144  # rays; bounds memory whatever the photo's size
 N_REFINE = 8
@@ -98,7 +99,7 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
 
 
 @torch.no_grad()
-def render_surfaces(model, photos, ranking: Tensor, grid: DensityGrid, n_sources: int, n_samples: int, stride: int,
+def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_sources: int, n_samples: int, stride: int,
                     window: float, progress: Callable[[float], None] | None = None,
                     views: list[int] | None = None) -> SurfaceMaps:  # fmt: skip
     """Surface maps of all (or some) views; each view's sources are its nearest neighbours, as in training."""
@@ -108,7 +109,7 @@ def render_surfaces(model, photos, ranking: Tensor, grid: DensityGrid, n_sources
     views = list(range(len(photos))) if views is None else views
     depths = torch.zeros(len(photos), height, width)
     for done, view in enumerate(views):
-        near = ranking[view, :n_sources]
+        near = ranking[view][:n_sources]
         images = photos.images[near].float() / 255
         sources = model.encode(images, photos.K[near], photos.cam_from_unit[near])
         origins, directions = raster_rays(K[view], photos.cam_from_unit[view], height, width)

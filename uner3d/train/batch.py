@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uner3d.render.renderer import pixel_rays
 
-from .photos import PhotoSet
+from .photos import PhotoSet, Ranking
 
 
 @dataclass
@@ -33,15 +33,13 @@ class Batch:
     masks: Tensor | None
 
 
-def draw_group(ranking: Tensor, n_sources: int, generator: torch.Generator) -> Group:
+def draw_group(ranking: Ranking, n_sources: int, generator: torch.Generator) -> Group:
     """A random view and its neighbours (rows of ``ranking``): most of them sources, the rest further targets."""
-    n_views = ranking.shape[0]
-    anchor = int(torch.randint(n_views, (), generator=generator))
-    near = ranking[anchor, : max(2, n_sources + 4)]
+    anchor = int(torch.randint(len(ranking), (), generator=generator))
+    near = ranking[anchor][: max(2, n_sources + 4)]
     order = near[torch.randperm(len(near), generator=generator)]
-    n_sources = min(n_sources, len(order))
-    if n_sources == len(order) and n_sources > 2:
-        n_sources -= 1  # few views: one stays a second target, which the geometric loss needs
+    # Where views are few, about a third of them stay targets, which the geometric loss needs.
+    n_sources = min(n_sources, max(1, (2 * len(order) + 2) // 3))
     return Group(order[:n_sources], torch.cat([torch.tensor([anchor]), order[n_sources:][:3]]))
 
 

@@ -83,15 +83,27 @@ class PhotoSet:
         return self.images[views, pixels[:, 1], pixels[:, 0]].float() / 255
 
 
-def neighbours(photos: PhotoSet) -> Tensor:
-    """For each view all others, most alike first: (V, V - 1)."""
+# Views farther apart than this see little in common; the nearest few stay whatever their angle.
+LEAST_LIKENESS, ALWAYS_NEAR = 0.45, 3
+
+Ranking = list[Tensor]
+
+
+def neighbours(photos: PhotoSet) -> Ranking:
+    """For each view the others that see much in common with it, most alike first."""
     likeness = _likeness(photos.cam_from_unit, photos.cam_from_unit).fill_diagonal_(float("inf"))
-    return likeness.argsort(dim=1, descending=True, stable=True)[:, 1:]
+    return [row[1:] for row in _ranked(likeness, ALWAYS_NEAR + 1)]
 
 
-def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Tensor:
-    """For other cameras (M, 3, 4), the views of ``photos``, most alike first: (M, V)."""
-    return _likeness(cam_from_unit, photos.cam_from_unit).argsort(dim=1, descending=True, stable=True)
+def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Ranking:
+    """For other cameras (M, 3, 4), the views of ``photos`` that see much in common with them, most alike first."""
+    return _ranked(_likeness(cam_from_unit, photos.cam_from_unit), ALWAYS_NEAR)
+
+
+def _ranked(likeness: Tensor, at_least: int) -> Ranking:
+    order = likeness.argsort(dim=1, descending=True, stable=True)
+    useful = (likeness >= 2 * LEAST_LIKENESS).sum(1).clamp_min(at_least)
+    return [row[:n] for row, n in zip(order, useful.tolist(), strict=True)]
 
 
 def _likeness(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from uner3d.render.renderer import Rendering, RenderSettings, render_rays
 
 from . import losses
 from .batch import Batch, Group, draw_batch, draw_group, gather
-from .photos import PhotoSet, neighbours
+from .photos import PhotoSet, Ranking, neighbours
 from .schedule import Schedule, Stage
 
 PATCH = 4
@@ -31,7 +31,7 @@ class World:
     (3,) or None, half edges of the box (3,), allowed cells of the grid, and whether rays may end beyond the box."""
 
     photos: dict[int, PhotoSet]
-    ranking: Tensor
+    ranking: Ranking
     background: Tensor | None
     extent: Tensor
     allowed: Tensor | None
@@ -187,7 +187,7 @@ class Trainer:
         """A sparse cloud of the present surface: random rays of every view, with the photo's colours."""
         points, colours = [], []
         for view in range(len(photos)):
-            sources = self.encode(photos, self.world.ranking[view, : self.config.sources])
+            sources = self.encode(photos, self.world.ranking[view][: self.config.sources])
             batch = draw_batch(photos, torch.tensor([view]), per_view, 1, self.generator, self.world.background)
             seen = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
                                self.settings(stage), None, with_colour=False)  # fmt: skip
