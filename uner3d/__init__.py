@@ -4,11 +4,17 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_LAZY = {"load_scene": "uner3d.data", "fit": "uner3d.api", "generate": "uner3d.api"}
+
 
 def __getattr__(name: str) -> Any:
     # Loaded when first asked for, so that `import uner3d` costs nothing.
-    if name == "load_scene":
-        from .data import load_scene
+    if name in _LAZY:
+        from importlib import import_module
 
-        return load_scene
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

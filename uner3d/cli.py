@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,15 +18,20 @@ Preset = Literal["quick", "base", "high", "paper"]
 Scene = Annotated[Path, tyro.conf.Positional]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
+ABOUT = """Posed photos to dense, coloured point clouds at any density, without 3D supervision.
+
+`uner3d COMMAND --help` is the manual of a command."""
+
 
 @dataclasses.dataclass
 class FitOptions:
-    """What `reconstruct` and `train` share."""
+    """Settings of the fit."""
 
     preset: Preset = "base"
     """quick: a first look; base: what we recommend; high: hours; paper: the plainest reading of UNeR3D."""
     minutes: float | None = None
-    """Time budget of the whole command. Step counts are calibrated from it once and written to run/config.json."""
+    """Time budget of the whole command (default: 5; preset quick: 2, high: 30). Step counts are calibrated from it once
+    and written to config.json."""
     steps: int | None = None
     """Training steps, instead of a time budget."""
     downscale: float = 1.0
@@ -54,7 +60,7 @@ class FitOptions:
     """No progress bars."""
 
 
-def reconstruct(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, points: int | None = None,
+def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, points: int | None = None,
                 spacing: float | None = None) -> None:  # fmt: skip
     """Turn a folder of posed photos into a coloured point cloud and a report.
 
@@ -68,11 +74,11 @@ def reconstruct(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], ou
         spacing: Mean distance between neighbouring points, in scene units.
     """
     _check_density(points, spacing)
-    config = _config(options)
+    config = _config(fit)
     from uner3d.reconstruct import reconstruct as run
 
-    outcome = run(scene, out, config, points=points, spacing=spacing, resume=options.resume,
-                  overwrite=options.overwrite, command=_command(), quiet=options.quiet)  # fmt: skip
+    outcome = run(scene, out, config, points=points, spacing=spacing, resume=fit.resume,
+                  overwrite=fit.overwrite, command=_command(), quiet=fit.quiet)  # fmt: skip
     metrics = outcome.metrics
     if metrics["psnr"] is not None:
         print(f"held-out PSNR {metrics['psnr']:.2f} dB over {metrics['held_out_views']} views")
@@ -81,17 +87,17 @@ def reconstruct(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], ou
     print(out / "report.html")
 
 
-def train(scene: Scene, options: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) -> None:
+def train(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) -> None:
     """Fit a field to a scene and write the run folder that `cloud`, `render` and `eval` work from.
 
     Args:
         scene: Folder of posed photos, as for `reconstruct`.
         out: Run folder.
     """
-    config = _config(options)
+    config = _config(fit)
     from uner3d.reconstruct import train_only
 
-    train_only(scene, out, config, resume=options.resume, overwrite=options.overwrite, quiet=options.quiet)
+    train_only(scene, out, config, resume=fit.resume, overwrite=fit.overwrite, quiet=fit.quiet)
     print(out)
 
 
@@ -169,19 +175,21 @@ def main(argv: list[str] | None = None) -> int:
         "reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
         "synth": synth, "info": info,
     }  # fmt: skip
+    from uner3d.cloud.generate import EmptyCloud
     from uner3d.train.fit import Interrupted, flush_denormals
 
+    arguments = sys.argv[1:] if argv is None else argv
     flush_denormals()
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="uner3d", args=argv, description=__doc__)
+        tyro.extras.subcommand_cli_from_dict(commands, prog="uner3d", args=arguments, description=ABOUT)
     except Interrupted as stopped:
-        print(f"uner3d: {stopped}\ngo on with: {_command()} --resume", file=sys.stderr)
+        print(f"uner3d: {stopped}\ngo on with: {_resume_command(arguments)}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         print("uner3d: stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, ImportError, NotImplementedError) as error:
-        print(f"uner3d: error: {error}", file=sys.stderr)
+    except (ValueError, OSError, RuntimeError, ImportError, EmptyCloud) as error:
+        print(f"uner3d: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 
@@ -196,7 +204,7 @@ def _config(options: FitOptions):
             raise ValueError(f"--threads: expected at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
     _check_device(options.device)
-    if options.minutes is not None and not options.minutes > 0:
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
     if options.steps is not None and options.steps < 2:
         raise ValueError(f"--steps: expected at least 2, got {options.steps}")
@@ -221,7 +229,7 @@ def _check_device(device: str) -> None:
 def _check_density(points: int | None, spacing: float | None) -> None:
     if points is not None and points < 1:
         raise ValueError(f"--points: expected at least 1, got {points}")
-    if spacing is not None and not spacing > 0:
+    if spacing is not None and not 0 < spacing < math.inf:
         raise ValueError(f"--spacing: expected a positive length in scene units, got {spacing}")
     if points is not None and spacing is not None:
         raise ValueError("--points and --spacing: expected one of them, got both")
@@ -230,17 +238,25 @@ def _check_density(points: int | None, spacing: float | None) -> None:
 def _check_file_target(path: Path) -> None:
     if path.suffix.lower() != ".ply":
         raise ValueError(f"-o {path}: expected the name of a .ply file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"-o {path}: the folder cannot be made ({error.strerror or error})") from error
 
 
 def _show(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _command() -> str:
+def _command(arguments: list[str] | None = None) -> str:
     import shlex
 
-    return "uner3d " + shlex.join(sys.argv[1:])
+    return "uner3d " + shlex.join(sys.argv[1:] if arguments is None else arguments)
+
+
+def _resume_command(arguments: list[str]) -> str:
+    """The command that goes on: without --overwrite, which would say the opposite, and with --resume once."""
+    return _command([a for a in arguments if a not in ("--overwrite", "--resume")] + ["--resume"])
 
 
 if __name__ == "__main__":
