@@ -47,7 +47,7 @@ def by_the_formula(field, x, rays, sources):
 
 def test_equals_its_formula(field):
     sources = random_sources(3, WIDTH)
-    x, rays = points()
+    x, rays = points(6)
     x[0] = torch.tensor([0.0, 40.0, 0.0])  # nobody sees it
     sigma, code = field.density(x, rays, sources, 3.0)
     want_sigma, want_colour = by_the_formula(field, x, rays, sources)
