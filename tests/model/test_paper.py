@@ -10,6 +10,7 @@ from uner3d.config import preset_config
 from uner3d.model.build import Model
 from uner3d.model.field import DENSITY_SCALE, Sources, contract
 from uner3d.model.paper import WIDTH, PaperEncoder, PaperField
+from uner3d.ops import reference
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def by_the_formula(field, x, rays, sources):
     """One view and one point at a time: the first layer on [gamma(x), direction], plus the folded features."""
     out = []
     for point, ray in zip(x, rays, strict=True):
-        gamma = ops.reference.positional_encoding(contract(point[None]) * 0.5, 3, True, 3.0)[0]
+        gamma = reference.positional_encoding(contract(point[None]) * 0.5, 3, True, 3.0)[0]
         hidden = []
         for view in range(len(sources.maps)):
             feature, valid = ops.sample_views(sources.maps[view:view + 1], sources.K_maps[view:view + 1],
@@ -46,7 +47,7 @@ def by_the_formula(field, x, rays, sources):
 
 def test_equals_its_formula(field):
     sources = random_sources(3, WIDTH)
-    x, rays = points()
+    x, rays = points(6)
     x[0] = torch.tensor([0.0, 40.0, 0.0])  # nobody sees it
     sigma, code = field.density(x, rays, sources, 3.0)
     want_sigma, want_colour = by_the_formula(field, x, rays, sources)

@@ -94,25 +94,34 @@ def load_imagenet(trunk: ResNet34, path: Path) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"encoder weights {path}: not found")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(str(path))
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(f"encoder weights {path}: expected a plain state dict, got {error}") from error
+    state = _read_state(path)
     own = trunk.state_dict()
     for name, value in own.items():
         if name.endswith("num_batches_tracked"):
             continue
         if name not in state:
             raise ValueError(f"encoder weights {path}: {name} is missing; expected an ImageNet ResNet34 state dict")
+        if not isinstance(state[name], Tensor):
+            raise ValueError(f"encoder weights {path}: {name} expected a tensor, got {type(state[name]).__name__}")
         if state[name].shape != value.shape:
             got = tuple(state[name].shape)
             raise ValueError(f"encoder weights {path}: {name} expected {tuple(value.shape)}, got {got}")
     trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file, from formats that cannot execute code alone."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(str(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes the libraries raise
+        raise ValueError(f"encoder weights {path}: expected a plain state dict, got {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"encoder weights {path}: expected a plain state dict, got {type(state).__name__}")
+    return state
 
 
 def _layer(n_in: int, n_out: int, n_blocks: int, stride: int) -> nn.Sequential:

@@ -61,7 +61,10 @@ class DensityGrid:
 
     @torch.no_grad()
     def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3) -> None:
-        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3) of the box."""
+        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3); those outside the box are passed over: rays
+        that miss it have samples, too."""
+        inside = (x.abs() <= self.extent).all(-1)
+        x, sigma = x[inside], sigma[inside]
         cells = self.cells(x)
         seen = torch.full_like(self.values, -1.0).scatter_reduce_(0, cells, sigma.float(), "amax")
         old = self.values[cells]

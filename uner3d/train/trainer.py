@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,10 @@ from uner3d.config import Config
 from uner3d.model.build import Model
 from uner3d.model.field import Sources
 from uner3d.render.grid import DensityGrid
-from uner3d.render.renderer import Rendering, RenderSettings, render_rays
+from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
 from . import losses
-from .batch import Batch, Group, draw_batch, draw_group, gather
+from .batch import Batch, Group, draw_batch, draw_group
 from .photos import PhotoSet, Ranking, neighbours
 from .schedule import Schedule, Stage
 
@@ -161,12 +160,7 @@ class Trainer:
         height, width = photos.size
         inside = (depth.detach() > 0) & (pixel.detach() >= 0.5).all(-1)
         inside &= (pixel.detach() < torch.tensor([width - 0.5, height - 0.5])).all(-1)
-        rays = gather(photos, other, pixel.detach().nan_to_num().long().clamp(min=0).minimum(
-            torch.tensor([width - 1, height - 1])))  # fmt: skip
-        from uner3d.render.renderer import pixel_rays
-
         origins, directions = pixel_rays(photos.K[other], photos.cam_from_unit[other], pixel.detach())
-        del rays
         seen = render_rays(self.model.field, sources, self.grid, origins, directions, self.settings(stage),
                            self.generator, with_colour=False)  # fmt: skip
         y = origins + seen.depth[:, None] * directions
@@ -198,11 +192,6 @@ class Trainer:
         if sum(map(len, points)) == 0:
             points, colours = [torch.zeros(1, 3)], [torch.zeros(1, 3)]
         return ops.KnnIndex(torch.cat(points)), torch.cat(colours)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on with the same bytes."""
-        return {"step": self.step, "generator": self.generator.get_state(),
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}  # fmt: skip
 
 
 def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Tensor | None, allowed: Tensor | None,

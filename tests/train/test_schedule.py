@@ -1,0 +1,51 @@
+"""What a step uses, as a function of its number."""
+
+import pytest
+
+from uner3d.config import preset_config
+from uner3d.train.schedule import Schedule, split_steps
+
+
+def schedule(width: int = 400, **overrides) -> Schedule:
+    return Schedule(preset_config("base", steps=[350, 650], **overrides), width)
+
+
+def test_coarse_then_fine():
+    s = schedule()
+    assert (s.n_coarse, s.n_steps) == (350, 1000)
+    assert [s.at(step).reduction for step in (0, 349, 350, 999)] == [2, 2, 1, 1]
+    assert schedule(width=120).at(0).reduction == 1
+
+
+def test_octaves_open_and_stay_open():
+    s = schedule(octaves=9, open_octaves=0.4)
+    windows = [s.at(step).window for step in range(1000)]
+    assert windows[0] == pytest.approx(0.3 * 9)
+    assert all(b >= a for a, b in zip(windows, windows[1:], strict=False))
+    assert windows[399] < 9 and windows[400:] == [9] * 600
+
+
+def test_rate_warms_up_and_falls_to_a_twentieth():
+    s = schedule()
+    rates = [s.at(step).rate for step in range(1000)]
+    assert rates[0] == pytest.approx(0.02) and max(rates) == pytest.approx(rates[49])
+    assert all(b < a for a, b in zip(rates[49:], rates[50:], strict=False))
+    assert rates[-1] == pytest.approx(0.05, rel=0.01)
+
+
+def test_losses_join():
+    s = schedule(idw_from=0.8)
+    assert s.at(150).geometric == 0 and s.at(225).geometric == pytest.approx(0.5) and s.at(300).geometric == 1
+    assert s.at(799).idw == 0 and s.at(800).idw == 1
+    assert s.at(0).uniform == pytest.approx(0.6) and s.at(999).uniform == pytest.approx(0.15)
+
+
+def test_steps_must_be_known():
+    with pytest.raises(ValueError, match=r"steps: expected \[coarse, fine\], got None"):
+        Schedule(preset_config("base"), 400)
+
+
+@pytest.mark.parametrize("total", [2, 3, 40, 1001])
+def test_split_adds_up(total):
+    coarse, fine = split_steps(total, 0.35)
+    assert coarse + fine == total and abs(coarse - 0.35 * total) <= 0.5
