@@ -119,7 +119,7 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
     c = fitted.config
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
                            c.extract_stride, float(c.octaves), progress)  # fmt: skip
-    agreed = agree(maps, fitted.photos, fitted.world.ranking)
+    agreed = agree(maps, fitted.photos, fitted.world.ranking, fitted.world.background)
     tensors = {"depth": maps.depth, "K": maps.K, "cam_from_unit": maps.cam_from_unit, **vars(agreed)}
     write_tensors(path, tensors, {"stride": str(maps.stride)})
     return maps, agreed

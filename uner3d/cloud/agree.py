@@ -16,6 +16,7 @@ from .surface import SurfaceMaps
 PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
+BLACK, UNLIT = 0.1, 0.2  # brightest channel of a black background, and of what cannot be told from it
 PATCH = 5  # samples along each side of an NCC patch
 
 
@@ -36,12 +37,14 @@ class Agreed:
 
 
 @torch.no_grad()
-def agree(maps: SurfaceMaps, photos, ranking: Ranking, n_neighbours: int = 10) -> Agreed:
+def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None = None,
+          n_neighbours: int = 10) -> Agreed:  # fmt: skip
     """Check every surface point against its neighbours' surfaces and photos.
 
     A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
     a pixel and 1 % of depth, more of them than see through it. Depths of one field agree with themselves easily, so the
-    photos have a say: where the patches around the point have texture, they must correlate.
+    photos have a say: where the patches around the point have texture, they must correlate. In front of a black
+    ``background`` (3,), what is nearly black itself and without texture (the cloth an object stands on) is background.
     """
     n_views, height, width = maps.depth.shape
     needed = min(3, max(n_views - 1, 1))
@@ -61,6 +64,8 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, n_neighbours: int = 10) -
         ncc = patch_agreement(photos, view, near[:4], points, flat_normals, footprint(maps, view)[index] / maps.stride)
         textured = ~ncc.isnan()
         kept = (count >= needed) & (conflicts < count) & ~(textured & (ncc < 0.2))
+        if background is not None and photos.masks is None and float(background.max()) < BLACK:
+            kept &= ~unlit(photos, view, maps.stride, index, width) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
@@ -68,6 +73,12 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, n_neighbours: int = 10) -
             target[view].view(height * width, *target.shape[3:])[index] = value
     _assign_owners(maps, out, [row[:n_neighbours] for row in ranking])
     return out
+
+
+def unlit(photos, view: int, stride: int, index: Tensor, width: int) -> Tensor:
+    """Whether the photo is nearly black at raster pixels ``index`` (N,), counted row by row over ``width`` columns."""
+    row, column = index // width * stride + stride // 2, index % width * stride + stride // 2
+    return photos.images[view, row, column].amax(-1) < 255 * UNLIT
 
 
 def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
