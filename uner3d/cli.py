@@ -154,9 +154,10 @@ def evaluate(target: Scene, gt: Path | None = None, protocol: Literal["images", 
 
 def synth(options: tyro.conf.OmitArgPrefixes[SynthOptions]) -> None:
     """Make posed photos of a known object, with the exact truth beside them."""
-    from uner3d.data.synthetic import run
+    from uner3d.data.synthetic.generate import check_options, run
     from uner3d.progress import Stages
 
+    check_options(options)  # before a bar is shown
     with Stages().stage("synth") as update:
         folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
     print(folder)
