@@ -61,8 +61,8 @@ class DensityGrid:
 
     @torch.no_grad()
     def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3) -> None:
-        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3); those outside the box are passed over: rays
-        that miss it have samples, too."""
+        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3); those outside the box are passed over: a
+        ray that misses it has samples, too."""
         inside = (x.abs() <= self.extent).all(-1)
         x, sigma = x[inside], sigma[inside]
         cells = self.cells(x)

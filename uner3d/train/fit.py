@@ -60,6 +60,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
         load_state(run, trainer)
+        _trim_log(run / "metrics.jsonl", trainer.step)
     write_json(run / "config.json", config.to_json())
     with (run / "metrics.jsonl").open("a" if resume else "w") as log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
@@ -130,6 +131,18 @@ def faster_precision() -> str:
             times.append(time.perf_counter() - begin)
         seconds[name] = min(times)
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
+
+
+def _trim_log(path: Path, step: int) -> None:
+    """Drop what a crash left of the log after the saved state: those steps are done, and logged, again."""
+    kept = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:  # the crash cut this line short
+            break
+    path.write_text("".join(kept))
 
 
 def _group_length(step: int, schedule: Schedule, config: Config) -> int:

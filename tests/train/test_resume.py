@@ -1,0 +1,134 @@
+"""A run that was stopped goes on to the same bytes, and Ctrl-C loses nothing."""
+
+import json
+import signal
+
+import pytest
+import torch
+from toy import ball_photos
+
+from uner3d.config import Config
+from uner3d.train import fit as fit_module
+from uner3d.train.checkpoint import load_run_config, read_tensors
+from uner3d.train.fit import Interrupted, fit
+from uner3d.train.hull import carve
+from uner3d.train.trainer import Trainer, make_world
+
+
+@pytest.fixture(scope="module")
+def world():
+    photos, extent = ball_photos(5, 40, 30, 56.0), torch.ones(3)
+    return make_world(config(), photos, extent, torch.ones(3), carve(photos, extent, 16), False)
+
+
+def config(**overrides) -> Config:
+    """12 steps in which every loss takes part, the cloud's from step 8 on."""
+    values = dict(steps=[4, 8], rays=64, samples=8, sources=3, octaves=4, grid=16, geometric_rays=16,
+                  precision="float32", idw_from=0.6)  # fmt: skip
+    return Config(**(values | overrides))
+
+
+def stop_at(step: int):
+    """A progress callback that presses Ctrl-C."""
+    def progress(now: int, n_steps: int, terms) -> None:
+        if now == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
+
+
+def model_bytes(run) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    fit(world, config(), run)
+    return run
+
+
+def test_every_loss_took_part(whole):
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12]
+    assert {"colour", "dssim", "mask", "distortion", "geometric", "idw", "mse"} <= set(records[-1])
+    assert "idw" not in records[2]
+    tensors, metadata = read_tensors(whole / "model.safetensors")
+    assert metadata["step"] == "12"
+    assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_the_same_settings_give_the_same_bytes(world, whole, tmp_path):
+    fit(world, config(), tmp_path)
+    assert model_bytes(tmp_path) == model_bytes(whole)
+
+
+@pytest.mark.parametrize("stop", [2, 6, 10, 12])
+def test_interrupted_and_resumed_equals_uninterrupted(world, whole, tmp_path, stop):
+    """Before, between and after the stages and the making of the cloud; at the very end, too."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match=f"stopped at step {stop} of 12"):
+        fit(world, config(), tmp_path, progress=stop_at(stop))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == str(stop)
+    assert not (tmp_path / "model.safetensors").exists()
+    trainer = fit(world, load_run_config(tmp_path), tmp_path, resume=True)
+    assert trainer.step == 12
+    assert model_bytes(tmp_path) == model_bytes(whole)
+    assert (tmp_path / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_resuming_after_a_crash_does_not_repeat_the_log(world, whole, tmp_path, monkeypatch):
+    """A crash comes steps after the last saved state: the steps in between are done, and logged, again."""
+    monkeypatch.setattr(fit_module, "SAVE_EVERY_SECONDS", 0.0)
+
+    def crash(now: int, n_steps: int, terms) -> None:
+        if now == 8:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(world, config(), tmp_path, progress=crash)
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == "6"
+    fit(world, load_run_config(tmp_path), tmp_path, resume=True)
+    assert model_bytes(tmp_path) == model_bytes(whole)
+    assert (tmp_path / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_a_second_ctrl_c_acts_at_once(world, tmp_path):
+    def impatient(now: int, n_steps: int, terms) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, config(), tmp_path, progress=impatient)
+
+
+def test_the_seed_matters(world, whole, tmp_path):
+    fit(world, config(seed=1), tmp_path)
+    assert model_bytes(tmp_path) != model_bytes(whole)
+
+
+def test_training_learns(world):
+    """After a hundred steps the colours are nearer to the photos than at the start."""
+    c = config(steps=[40, 60])
+    from uner3d.train.schedule import Schedule
+
+    trainer, schedule = Trainer.create(c, world), Schedule(c, 40)
+    first, last = [], []
+    while trainer.step < 100:
+        mse = trainer.run_group(schedule, 2)["mse"]
+        (first if trainer.step <= 20 else last if trainer.step > 80 else []).append(mse)
+    assert sum(last) < 0.5 * sum(first)
+
+
+def test_files_that_are_missing_or_damaged_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        load_run_config(tmp_path)
+    (tmp_path / "config.json").write_text('{"rayz": 3}')
+    with pytest.raises(ValueError, match=r"config.json: unknown setting 'rayz'"):
+        load_run_config(tmp_path)
+    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+        read_tensors(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="model.safetensors: not a readable"):
+        read_tensors(tmp_path / "model.safetensors")
