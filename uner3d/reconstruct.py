@@ -49,6 +49,8 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
+    if not resume:
+        forget_run(run)
     for warning in scene.warnings:
         warn(stages, outcome, warning)
     with stages.stage("train") as update:
@@ -95,6 +97,8 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
+    if not resume:
+        forget_run(run)
     for warning in scene.warnings:
         warn(stages, outcome, warning)
     with stages.stage("train") as update:
@@ -124,9 +128,12 @@ def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
-    if not resume:
-        for stale in (state, run / "model.safetensors", run / "surface.safetensors"):
-            stale.unlink(missing_ok=True)
+
+
+def forget_run(run: Path) -> None:
+    """Remove what an earlier run left, once the new one is sure to begin."""
+    for name in ("state.safetensors", "model.safetensors", "surface.safetensors"):
+        (run / name).unlink(missing_ok=True)
 
 
 def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:
