@@ -85,7 +85,7 @@ def test_far_from_the_origin_positions_are_double(surface, tmp_path):
 
 
 def test_an_empty_surface_says_why(surface, tmp_path):
-    maps, _, photos, ranking = surface
+    _, _, photos, ranking = surface
     nothing = ball_maps(photos)
     nothing.depth.zero_()
     with pytest.raises(EmptyCloud, match="no surface inside the box"):

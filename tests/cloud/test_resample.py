@@ -53,7 +53,7 @@ def test_the_surface_is_filled(quads):
 
 @pytest.mark.parametrize("n_points", [1, 7, 100, 2500])
 def test_a_count_is_approached_from_above(quads, n_points):
-    radius, count, masks = radius_for_count(quads, n_points)
+    _, count, masks = radius_for_count(quads, n_points)
     assert count == sum(int(m.sum()) for m in masks)
     assert n_points <= count <= 1.06 * n_points + 10
 

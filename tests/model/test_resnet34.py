@@ -105,12 +105,12 @@ def test_damaged_files_are_named(tmp_path, name, content):
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"conv1.weight": "text"}])
 def test_files_without_a_state_dict_are_named(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="other.pth"):
+    with pytest.raises(ValueError, match=r"other\.pth"):
         ResNet34(tmp_path / "other.pth")
 
 
 def test_absent_file():
-    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         ResNet34("nowhere.pth")
 
 

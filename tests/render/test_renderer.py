@@ -112,7 +112,8 @@ def test_gradients_reach_density_and_colour():
     class Learnt(BallField):
         def __init__(self):
             super().__init__()
-            self.log_density, self.paint = torch.zeros((), requires_grad=True), torch.full((3,), 0.5, requires_grad=True)
+            self.log_density = torch.zeros((), requires_grad=True)
+            self.paint = torch.full((3,), 0.5, requires_grad=True)
 
         def density(self, x, rays, sources, window):
             sigma, code = super().density(x, rays, sources, window)

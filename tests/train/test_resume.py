@@ -12,6 +12,7 @@ from uner3d.train import fit as fit_module
 from uner3d.train.checkpoint import load_run_config, read_tensors
 from uner3d.train.fit import Interrupted, fit
 from uner3d.train.hull import carve
+from uner3d.train.schedule import Schedule
 from uner3d.train.trainer import Trainer, make_world
 
 
@@ -111,8 +112,6 @@ def test_the_seed_matters(world, whole, tmp_path):
 def test_training_learns(world):
     """After a hundred steps the colours are nearer to the photos than at the start."""
     c = config(steps=[40, 60])
-    from uner3d.train.schedule import Schedule
-
     trainer, schedule = Trainer.create(c, world), Schedule(c, 40)
     first, last = [], []
     while trainer.step < 100:
@@ -122,13 +121,13 @@ def test_training_learns(world):
 
 
 def test_files_that_are_missing_or_damaged_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="config.json"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_run_config(tmp_path)
     (tmp_path / "config.json").write_text('{"rayz": 3}')
-    with pytest.raises(ValueError, match=r"config.json: unknown setting 'rayz'"):
+    with pytest.raises(ValueError, match=r"config\.json: unknown setting 'rayz'"):
         load_run_config(tmp_path)
-    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         read_tensors(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="model.safetensors: not a readable"):
+    with pytest.raises(ValueError, match=r"model\.safetensors: not a readable"):
         read_tensors(tmp_path / "model.safetensors")
