@@ -46,6 +46,15 @@ void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, s
   }
 }
 
+// Another array of three values a point, for the points of `like`.
+template <class T>
+void load_like(const T* values, const PointTile<T>& like, PointTile<T>& tile) {
+  for (int p = 0; p < kTile; ++p) {
+    const T* from = values + 3 * like.index[p];
+    tile.x[p] = from[0], tile.y[p] = from[1], tile.z[p] = from[2];
+  }
+}
+
 // Calls use(tile) for the points begin..end tile by tile, and fetch(point) for each point of the tile after it: what
 // lies in the caller's order is far apart in the sorted one, so it must be asked for early.
 template <class T, class Fetch, class Use>

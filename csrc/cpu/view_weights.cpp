@@ -1,6 +1,7 @@
 #include "../ops/view_weights.h"
 
 #include "parallel.h"
+#include "view_order.h"
 #include "view_rows.h"
 #include "view_tiles.h"
 #include "weight_tiles.h"
@@ -9,15 +10,16 @@ namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kTilesPerChunk = 16;
 
-// Calls f(tile, directions) over all points; the directions, where given, lie in a tile of their own.
+// Calls f(tile, directions) over the points base..base_end; the directions, where given, lie in a tile of their own.
 template <class Args, class F>
-void for_weight_tiles(const Args& a, int n_threads, const F& f) {
+void for_weight_tiles(const Args& a, const std::uint32_t* order, std::int64_t base, std::int64_t base_end,
+                      int n_threads, const F& f) {
   using T = std::decay_t<decltype(*a.points)>;
-  parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(base_end - base, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
     PointTile<T> tile, directions{};
-    for (std::int64_t i = begin; i < end; i += kTile) {
-      load_tile(a.points, nullptr, 0, i, end, tile);
-      if (a.directions) load_tile(a.directions, nullptr, 0, i, end, directions);
+    for (std::int64_t i = base + begin; i < base + end; i += kTile) {
+      load_tile(a.points, order, base, i, base + end, tile);
+      if (a.directions) load_like(a.directions, tile, directions);
       f(tile, directions);
     }
   });
@@ -137,13 +139,14 @@ void grad_points(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera
 }
 
 template <class T>
-void grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, RowRange rows) {
+void grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, const std::uint32_t* order,
+               std::int64_t base, std::int64_t end, RowRange rows) {
   WeightTile<T> w;
   PointTile<T> directions{};
   T grad[kTile], grad_mask[kTile], grad_depth[kTile];
   const auto add = [&](const PointTile<T>& tile, const TileView<T>& at, std::int64_t view) {
     if (!any_seen(tile, at)) return;
-    if (a.directions) load_tile(a.directions, nullptr, 0, tile.index[0], a.n_points, directions);
+    if (a.directions) load_like(a.directions, tile, directions);
     load_grad(a, tile, at, view, grad);
     weigh(a, cameras[view], view, tile, directions, at, w);
     grad_samples(a, w, grad, grad_mask, grad_depth);
@@ -156,17 +159,24 @@ void grad_maps(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
         add_to_owned<Block<T, 1, 1>>(a.grad_depths, tap, rows.owned(at, p, view, a.views), grad_depth + p);
     }
   };
-  const auto fetch_nothing = [](std::int64_t) {};  // all comes in the order of the points
-  for_owned_tiles(a.views, cameras, a.points, nullptr, 0, a.n_points, rows, fetch_nothing, add);
+  const auto fetch = [&](std::int64_t point) {
+    prefetch(a.grad_weights + point * a.views.n_views, a.views.n_views);
+    if (a.directions) prefetch(a.directions + 3 * point, 3);
+  };
+  for_owned_tiles(a.views, cameras, a.points, order, base, end, rows, fetch, add);
 }
 }  // namespace
 
 template <class T>
 void view_weights_forward(const ViewWeightsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
-  for_weight_tiles(a, n_threads, [&](const PointTile<T>& tile, const PointTile<T>& directions) {
+  const auto use = [&](const PointTile<T>& tile, const PointTile<T>& directions) {
     for (std::int64_t v = 0; v < a.views.n_views; ++v) weigh_tile(a, cameras[v], v, tile, directions);
-  });
+  };
+  for_ordered_blocks(a.points, a.n_points, n_threads,
+                     [&](const std::uint32_t* order, std::int64_t base, std::int64_t end) {
+                       for_weight_tiles(a, order, base, end, n_threads, use);
+                     });
 }
 
 template <class T>
@@ -175,15 +185,18 @@ void view_weights_backward(const ViewWeightsGradArgs<T>& a, int n_threads) {
   const std::int64_t n_pixels = a.views.n_views * a.views.height * a.views.width;
   if (a.grad_masks) zero_fill(a.grad_masks, n_pixels, n_threads);
   if (a.grad_depths) zero_fill(a.grad_depths, n_pixels, n_threads);
-  if (a.grad_masks || a.grad_depths) {
-    const auto ranges = balanced_rows(a.views, cameras, a.points, nullptr, 0, a.n_points, n_threads);
-    parallel_for(static_cast<std::int64_t>(ranges.size()), 1, n_threads,
-                 [&](std::int64_t i, std::int64_t) { grad_maps(a, cameras, ranges[i]); });
-  }
-  if (!a.grad_points && !a.grad_directions) return;
-  for_weight_tiles(a, n_threads, [&](const PointTile<T>& tile, const PointTile<T>& directions) {
+  const auto use = [&](const PointTile<T>& tile, const PointTile<T>& directions) {
     grad_points(a, cameras, tile, directions);
-  });
+  };
+  const auto grad_block = [&](const std::uint32_t* order, std::int64_t base, std::int64_t end) {
+    if (a.grad_masks || a.grad_depths) {
+      const auto ranges = balanced_rows(a.views, cameras, a.points, order, base, end, n_threads);
+      parallel_for(static_cast<std::int64_t>(ranges.size()), 1, n_threads,
+                   [&](std::int64_t i, std::int64_t) { grad_maps(a, cameras, order, base, end, ranges[i]); });
+    }
+    if (a.grad_points || a.grad_directions) for_weight_tiles(a, order, base, end, n_threads, use);
+  };
+  for_ordered_blocks(a.points, a.n_points, n_threads, grad_block);
 }
 
 template void view_weights_forward<float>(const ViewWeightsArgs<float>&, int);
