@@ -10,8 +10,8 @@
 
 namespace uner3d::cpu {
 
-// Asks for 2 MiB pages behind an output that is about to be written whole. Outputs above 32 MiB are mapped afresh by the
-// C library at every allocation, and the first touch of each of their 4 KiB pages costs several times what a kernel
+// Asks for 2 MiB pages behind an output that is about to be written whole. Outputs above 32 MiB are mapped afresh by
+// the C library at every allocation, and the first touch of each of their 4 KiB pages costs several times what a kernel
 // spends on filling it. A hint alone: where the system refuses it, nothing changes.
 inline void prefer_huge_pages(void* data, std::size_t n_bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

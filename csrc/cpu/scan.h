@@ -118,8 +118,8 @@ UNER3D_HD Vec<T> channel(const Vec<T>* flat) {
   return out;
 }
 
-// Lanes below `least` become zero. Products that fade away would otherwise end as denormal numbers, which cost a hundred
-// times as much wherever they go, gradients and optimisers included.
+// Lanes below `least` become zero. Products that fade away would otherwise end as denormal numbers, which cost a
+// hundred times as much wherever they go, gradients and optimisers included.
 template <class T>
 UNER3D_HD Vec<T> flush_below(Vec<T> v, T least) {
   return v < broadcast(least) ? Vec<T>{} : v;
