@@ -34,10 +34,12 @@ def data_root() -> Path:
     return root
 
 
-@pytest.fixture(scope="session", autouse=True)
-def flushed_denormals() -> None:
-    """As in every run of the command line: denormal numbers are slow beyond measure."""
-    torch.set_flush_denormal(True)
+@pytest.fixture(autouse=True)
+def ieee_denormals():
+    """A fit flushes denormal numbers for its thread; no test may inherit that from another."""
+    torch.set_flush_denormal(False)
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_the_space_beyond_the_box_is_rendered_on_request():
             return 100.0 * (x[:, 2] > 4).float(), torch.zeros(len(x), 1)
 
     origins, directions = torch.tensor([[0.0, 0.0, -3.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-    grid = DensityGrid(16, torch.ones(3))
+    grid = DensityGrid(16, torch.ones(3), outside=True)
     inside = render_rays(Wall(), None, grid, origins, directions, RenderSettings(16, 0))
     beyond = render_rays(Wall(), None, grid, origins, directions, RenderSettings(16, 64))
     assert float(inside.opacity) == 0

@@ -111,12 +111,13 @@ def test_ray_box_on_a_known_ray():
 def test_outside_edges_start_at_the_box_and_reach_far(jitter):
     t1 = torch.tensor([0.0, 0.5, 4.0, 30.0])
     generator = torch.Generator().manual_seed(0) if jitter else None
-    edges = outside_edges(t1, 12, generator)
+    grid = DensityGrid(8, torch.ones(3), outside=True)
+    origins, directions = torch.zeros(4, 3), torch.tensor([[0.0, 0.0, 1.0]]).expand(4, 3)
+    edges = outside_edges(grid, origins, directions, t1, 12, generator, 1.0)
     assert edges.shape == (4, 13)
     assert (edges.diff(dim=-1) > 0).all()
     start = t1.clamp_min(1e-3)
-    torch.testing.assert_close(edges[:, 0], start)
-    torch.testing.assert_close(edges[:, -1], start + 200, rtol=1e-4, atol=1e-3)
+    assert (edges[:, 0] >= start - 1e-6).all() and (edges[:, -1] <= start + 200.1).all()
     if not jitter:
-        steps = (1 / edges).diff(dim=-1)
-        torch.testing.assert_close(steps, steps[:, :1].expand_as(steps), rtol=1e-2, atol=1e-5)
+        torch.testing.assert_close(edges[:, 0], start)
+        torch.testing.assert_close(edges[:, -1], start + 200, rtol=1e-4, atol=1e-3)

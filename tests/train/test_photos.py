@@ -66,17 +66,16 @@ def test_reduction_averages_and_moves_the_intrinsics():
 
 def test_neighbours_on_a_ring():
     ranking = neighbours(ball_photos(8))
-    assert ranking.shape == (8, 7)
+    assert len(ranking) == 8
     for view in range(8):
         row = ranking[view].tolist()
-        assert sorted(row) == [v for v in range(8) if v != view]
         assert set(row[:2]) == {(view + 1) % 8, (view - 1) % 8}
-        assert row[-1] == (view + 4) % 8
+        assert len(row) == 3 and (view + 4) % 8 not in row  # what sees the other side is no neighbour
 
 
 def test_nearest_views_of_a_camera_in_the_set():
     photos = ball_photos(8)
-    assert nearest_views(photos.cam_from_unit, photos)[:, 0].tolist() == list(range(8))
+    assert [int(row[0]) for row in nearest_views(photos.cam_from_unit, photos)] == list(range(8))
 
 
 @pytest.mark.parametrize("value", [0, 77, 255])
