@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from toy import RADIUS, ball_maps, ball_photos, ring
+from toy import RADIUS, ball_depth, ball_maps, ball_photos, ring
 
 from uner3d.cloud.agree import agree, disagreement_warning, footprint, raster_normals
 from uner3d.train.photos import neighbours
@@ -80,18 +80,20 @@ def test_the_wrong_depths_of_one_view_are_rejected(photos, right):
     assert agreed.n_views[3].max() < right[1].n_views[3].max()
 
 
-def test_depths_that_agree_but_contradict_the_photos(photos, right):
-    """A ball that is too large is the same from all sides; the photos alone reveal it."""
-    from toy import ball_depth
-
-    maps = ball_maps(photos)
-    maps.depth = torch.stack([ball_depth(maps.K[v], maps.cam_from_unit[v], HEIGHT, WIDTH, 0.8)[0] for v in range(7)])
-    agreed = agree(maps, photos, neighbours(photos))
-    textured = inner(maps, 3, 0.8) & ~agreed.ncc[3].isnan()
-    assert textured.sum() > 200
-    assert agreed.n_views[3][textured].float().mean() > 4  # the geometry is consistent
-    assert agreed.ncc[3][textured].median() < right[1].ncc[3][inner(right[0], 3, 0.8)].nanmedian() - 0.05
-    assert agreed.confidence[3][textured].mean() < right[1].confidence[3][inner(right[0], 3, 0.8)].mean() - 0.05
+def test_depths_that_agree_but_contradict_the_photos():
+    """A ball that is too large is the same from all sides; the photos, half a radian apart, alone reveal it."""
+    photos = ball_photos(7, WIDTH, HEIGHT, FOCAL, masks=False, poses=ring(7, arc=4.0))
+    right, wrong = ball_maps(photos), ball_maps(photos)
+    wrong.depth = torch.stack([ball_depth(wrong.K[v], wrong.cam_from_unit[v], HEIGHT, WIDTH, 0.8)[0] for v in range(7)])
+    ranking = neighbours(photos)
+    ncc, confidence = [], []
+    for maps in (right, wrong):
+        agreed = agree(maps, photos, ranking)
+        here = inner(maps, 3, 0.8) & ~agreed.ncc[3].isnan()
+        assert here.sum() > 200 and agreed.n_views[3][here].float().mean() > 2  # the geometry is consistent
+        ncc.append(float(agreed.ncc[3][here].median()))
+        confidence.append(float(agreed.confidence[3][here].mean()))
+    assert ncc[1] < ncc[0] - 0.2 and confidence[1] < confidence[0] - 0.05
 
 
 def test_every_piece_of_surface_has_an_owner(right):
@@ -100,7 +102,7 @@ def test_every_piece_of_surface_has_an_owner(right):
     owned = agreed.points[agreed.owner]
     kept = agreed.points[agreed.kept][::7]
     nearest = torch.cdist(kept, owned).amin(1)
-    assert float(nearest.max()) < 0.1  # a few pixels' width
+    assert float(nearest.median()) < 0.03 and float(nearest.max()) < 0.1  # a pixel is 0.02 wide; more at the outline
     assert agreed.owner.sum() < 0.6 * agreed.kept.sum()
 
 
