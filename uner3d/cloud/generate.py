@@ -15,7 +15,7 @@ from uner3d.train.photos import PhotoSet, Ranking, UnitFrame
 
 from .agree import Agreed, footprint
 from .ply import PlyWriter
-from .resample import attributes, candidates, radius_for_count, surface_quads, thin
+from .resample import attributes, candidates, kept_rows, radius_for_count, surface_quads, thin
 from .surface import SurfaceMaps
 
 COLOUR_SOURCES = 6
@@ -53,7 +53,7 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
     scale = float(abs(frame.center).max() + frame.half)
     with PlyWriter(path, double=scale > 2**20 * radius * frame.half) as writer:
         for mask, (points, quad, uv) in zip(masks, candidates(quads, radius), strict=True):
-            kept = mask.nonzero()[:, 0]
+            kept = kept_rows(mask, len(points))
             if count > wanted:  # the surplus of a percent or two is dropped evenly
                 rank = torch.arange(seen, seen + len(kept))
                 kept_here = ((rank + 1) * wanted) // count > (rank * wanted) // count

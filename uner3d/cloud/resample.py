@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -86,16 +87,21 @@ def _bilinear(corners: Tensor, uv: Tensor) -> Tensor:
     return top * (1 - v) + (corners[:, 2] * (1 - u) + corners[:, 3] * u) * v
 
 
-def thin(quads: Quads, radius: float, limit: int | None = None) -> tuple[int, list[Tensor]]:
-    """Poisson-disk thinning of all candidates: how many are kept, and which (a bool mask per batch)."""
+def thin(quads: Quads, radius: float, limit: int | None = None) -> tuple[int, list[np.ndarray]]:
+    """Poisson-disk thinning of all candidates: how many are kept, and which (per batch, a bit per candidate)."""
     thinner = ops.PoissonThinner(radius, capacity_hint=limit or 1 << 16, origin=torch.zeros(3, dtype=torch.float64))
     masks = []
     for points, _, _ in candidates(quads, radius):
-        masks.append(thinner.insert(points))
+        masks.append(np.packbits(thinner.insert(points).numpy()))
     return thinner.count, masks
 
 
-def radius_for_count(quads: Quads, n_points: int) -> tuple[float, int, list[Tensor]]:
+def kept_rows(bits: np.ndarray, n_candidates: int) -> Tensor:
+    """Indices of the kept candidates of a batch, from what ``thin`` returned for it."""
+    return torch.from_numpy(np.unpackbits(bits, count=n_candidates).nonzero()[0])
+
+
+def radius_for_count(quads: Quads, n_points: int) -> tuple[float, int, list[np.ndarray]]:
     """Thinning radius that keeps at least ``n_points`` (and not many more), with the count and the masks it gives.
 
     The number of points on a surface goes with 1 / radius^2; a thin trial fixes the constant, then the exact count is
