@@ -13,15 +13,15 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/pytest
 
-# The package is installed, not run from the checkout, so that the tests see what a user gets.
+# The package is installed, not run from the checkout, so that the tests see what a user gets; with the tools of the
+# tests at once, since installing it twice would compile it twice.
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
 	touch $@
 
 # Open3D serves the geometry tests against meshes alone; they skip with a reason where it cannot be had.
 $(VENV)/.tested: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt open3d || true
 	$(BIN)/python -c 'import open3d' 2>/dev/null || echo "Open3D cannot be imported: its tests will skip. On Debian it needs: apt-get install libusb-1.0-0 libgomp1 libgl1"
 	touch $@
