@@ -79,3 +79,26 @@ def test_raster_rays_go_row_by_row():
     _, directions = raster_rays(K, torch.eye(4)[:3], 2, 4)
     torch.testing.assert_close(directions[:, 0], torch.tensor([-0.15, -0.05, 0.05, 0.15]).repeat(2))
     torch.testing.assert_close(directions[:, 1], torch.tensor([-0.05, 0.05]).repeat_interleave(4))
+
+
+def test_a_soft_surface_is_moved_into_the_silhouettes():
+    from toy import RADIUS, ball_photos
+
+    from uner3d.cloud.surface import enter_hull, raster_rays
+    from uner3d.train.hull import Silhouettes
+
+    photos = ball_photos(7)
+    height, width = photos.size
+    origins, directions = raster_rays(photos.K[0], photos.cam_from_unit[0], height, width)
+    # Exact depths of the ball, then a surface that begins three pixels too early, as a soft density does.
+    b, c = (origins * directions).sum(-1), origins.square().sum(-1) - RADIUS**2
+    a = directions.square().sum(-1)
+    inside = b * b - a * c > 0
+    exact = torch.where(inside, (-b - (b * b - a * c).clamp_min(0).sqrt()) / a, torch.zeros_like(b))
+    focal = float(photos.K[0, 0, 0])
+    moved = enter_hull(Silhouettes(photos), origins, directions, exact * (1 - 3 / focal), focal)
+    assert (moved >= exact * (1 - 3 / focal) - 1e-5).logical_or(moved == 0).all()
+    kept = moved > 0
+    before, after = 3 * exact[kept] / focal, (moved - exact)[kept].abs()
+    assert kept[inside].float().mean() > 0.9 and float(after.mean()) < 0.6 * float(before.mean())
+    assert (moved[~inside] == 0).all()

@@ -13,10 +13,12 @@ from uner3d.render.grid import DensityGrid
 from uner3d.render.image import may_hit
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import importance_edges, ray_box
+from uner3d.train.hull import Silhouettes
 from uner3d.train.photos import Ranking
 
 CHUNK = 6144  # rays; bounds memory whatever the photo's size
 N_REFINE = 8
+HULL_REACH, HULL_STEPS = 8.0, 24  # photo pixels behind the field's surface in which the hull is looked for
 HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach
 
 
@@ -73,6 +75,23 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
     return depth
 
 
+@torch.no_grad()
+def enter_hull(hull: Silhouettes, origins: Tensor, directions: Tensor, depth: Tensor, focal: float) -> Tensor:
+    """Depths (N,) moved on to where their rays enter the visual hull, at most HULL_REACH photo pixels behind; 0 where
+    they do not. A soft density begins to show before the surface, and the silhouettes know better."""
+    found = (depth > 0).nonzero()[:, 0]
+    steps = torch.linspace(0, HULL_REACH / focal, HULL_STEPS + 1, device=depth.device)
+    t = depth[found, None] * (1 + steps)
+    points = torch.addcmul(origins[found, None], t[..., None], directions[found, None])
+    inside = hull.contain(points.reshape(-1, 3)).view(t.shape)
+    first = inside.float().argmax(1)
+    half_step = 0.5 * depth[found] * float(steps[1]) * (first > 0)
+    entered = t.gather(1, first[:, None])[:, 0] - half_step
+    out = torch.zeros_like(depth)
+    out[found] = torch.where(inside.any(1), entered, torch.zeros_like(entered))
+    return out
+
+
 def _crossing(field, sources, grid, origins, directions, edges, entry, window):
     """Whether, and where, optical depth ``entry`` (N,) plus that along ``edges`` (N, S + 1) passes ln 2; also the
     optical depth before each bin (N, S) and the bin's index."""
@@ -108,6 +127,7 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
     K[:, :2] /= stride
     views = list(range(len(photos))) if views is None else views
     depths = torch.zeros(len(photos), height, width)
+    hull = Silhouettes(photos) if photos.masks is not None else None
     for done, view in enumerate(views):
         near = ranking[view][:n_sources]
         images = photos.images[near].float() / 255
@@ -120,8 +140,10 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
         wanted = wanted[torch.cat([may_hit(grid, origins[c], directions[c], HALF) for c in wanted.split(CHUNK)])]
         flat = depths[view].view(-1)
         for chunk in wanted.split(CHUNK):
-            flat[chunk] = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples,
-                                         window)  # fmt: skip
+            depth = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)
+            if hull is not None:
+                depth = enter_hull(hull, origins[chunk], directions[chunk], depth, float(photos.K[view, 0, 0]))
+            flat[chunk] = depth
         if progress:
             progress((done + 1) / len(views))
     return SurfaceMaps(depths, K, photos.cam_from_unit, stride)

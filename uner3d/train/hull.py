@@ -28,6 +28,26 @@ def carve(photos: PhotoSet, extent: Tensor, n: int, chunk: int = 1 << 16) -> Ten
     return allowed.view(n, n, n)
 
 
+class Silhouettes:
+    """Membership in the visual hull, exact to the masks' pixels: what ``carve`` bounds to a cell, a point is asked."""
+
+    def __init__(self, photos: PhotoSet) -> None:
+        if photos.masks is None:
+            raise ValueError("silhouettes need masks")
+        self.masks = photos.masks.float() / 255
+        self.K, self.pose = photos.K, photos.cam_from_unit
+        # One view in thirty may be wrong about a point: real masks are.
+        self.dissenters = len(photos) // 30
+
+    @torch.no_grad()
+    def contain(self, x: Tensor) -> Tensor:
+        """Whether points (N, 3) lie in the masks (at one half) of all views that see them, but for a few: (N,) bool."""
+        height, width = self.masks.shape[1:]
+        inside = ops.view_weights(x, self.K, self.pose, height, width)
+        covered = ops.view_weights(x, self.K, self.pose, height, width, masks=self.masks)
+        return ((inside > 0) & (covered < 0.5)).sum(1) <= self.dissenters
+
+
 def _centres(n: int, extent: Tensor) -> Tensor:
     axis = (torch.arange(n) + 0.5) / n * 2 - 1
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3) * extent
