@@ -16,7 +16,7 @@ from uner3d.render.sampling import importance_edges, ray_box
 from uner3d.train.hull import Silhouettes
 from uner3d.train.photos import Ranking
 
-CHUNK = 6144  # rays; bounds memory whatever the photo's size
+CHUNK = 4096  # rays; bounds memory whatever the photo's size
 N_REFINE = 8
 HULL_REACH, HULL_STEPS = 8.0, 24  # photo pixels behind the field's surface in which the hull is looked for
 HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach

@@ -9,7 +9,7 @@ from .grid import DensityGrid
 from .renderer import RenderSettings, pixel_rays, render_rays
 from .sampling import GRID_STEPS, ray_box
 
-CHUNK = 8192
+CHUNK = 2048  # rays at a time: bounds the memory of a picture to some hundred megabytes
 
 
 @torch.no_grad()
