@@ -22,7 +22,7 @@ from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
 from uner3d.train.checkpoint import load_run_config, read_tensors, write_json, write_tensors
 from uner3d.train.fit import fit as fit_world
-from uner3d.train.fit import prepare
+from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
 from uner3d.train.trainer import World
 
@@ -117,6 +117,7 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
         names = ("points", "normals", "kept", "n_views", "ncc", "confidence", "owner")
         return maps, Agreed(*(tensors[name] for name in names))
     c = fitted.config
+    return_free_memory()
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
                            c.extract_stride, float(c.octaves), progress)  # fmt: skip
     agreed = agree(maps, fitted.photos, fitted.world.ranking, fitted.world.background)
@@ -170,6 +171,7 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
     """Render held-out views and compare; stops after ``seconds`` (at least one view is done)."""
     from uner3d.report.images import psnr, ssim
 
+    return_free_memory()
     photos = PhotoSet(views, fitted.frame)
     ranking = nearest_views(photos.cam_from_unit, fitted.photos)
     out: list[HeldOut] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import json
 import signal
 import time
@@ -22,6 +23,7 @@ from .trainer import Trainer, World, make_world
 
 SAVE_EVERY_SECONDS = 60.0
 WARM_STEPS = 60
+TRIM_EVERY = 40  # steps
 TRAINING_SHARE = 0.66  # of the time that is left after loading; the rest is for the cloud and the report
 
 
@@ -68,6 +70,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
             record = {"step": trainer.step, **{k: round(v, 6) for k, v in terms.items()}}
             log.write(json.dumps(record) + "\n")
+            if trainer.step % TRIM_EVERY < config.reuse_maps:
+                return_free_memory()
             if progress:
                 progress(trainer.step, schedule.n_steps, terms)
             if interrupted():
@@ -116,6 +120,14 @@ def flush_denormals() -> None:
     """Treat denormal numbers as zero: fading weights and moments would be computed at a hundredth of the speed. Threads
     inherit the setting when they are made, so a program that fits should call this before its first large operation."""
     torch.set_flush_denormal(True)
+
+
+def return_free_memory() -> None:
+    """Give freed heap pages back to the system where the C library can (glibc). Blocks of a few megabytes, freed and
+    asked for again in other sizes every step, otherwise let the heap grow by gigabytes over a fit."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def faster_precision() -> str:
