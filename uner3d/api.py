@@ -51,7 +51,7 @@ class Fitted:
     def settings(self) -> RenderSettings:
         """How finished images are rendered."""
         outside = self.config.samples_outside if self.world.outside else 0
-        return RenderSettings(self.config.samples + 8, outside, 0.1, self.world.background, float(self.config.octaves))
+        return RenderSettings(self.config.samples + 24, outside, 0.1, self.world.background, float(self.config.octaves))
 
 
 def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False,
