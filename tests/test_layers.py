@@ -168,12 +168,13 @@ def test_only_the_command_line_imports_tyro():
 
 
 @pytest.mark.slow
-def test_kernels_and_fit_import_without_optional_packages():
+def test_kernels_and_fit_import_without_optional_packages(tmp_path):
     script = (
         f"import sys\nfor name in {sorted(OPTIONAL | {'tyro'})}: sys.modules[name] = None\n"
         "import uner3d.ops, uner3d.data, uner3d.train.fit, uner3d.cloud.generate, uner3d.cloud.ply\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    # Elsewhere than in the checkout, whose sources would be found before the installed package.
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
