@@ -42,17 +42,8 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     """
     begin = time.monotonic()
     run = out / "run"
-    prepare_run(run, resume=resume, overwrite=overwrite)
-    if resume:
-        config = load_run_config(run)
     stages, outcome = Stages(quiet), Outcome()
-    with stages.stage("load"):
-        scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
-                           box=config.box)  # fmt: skip
-    if not resume:
-        forget_run(run)
-    for warning in scene.warnings:
-        warn(stages, outcome, warning)
+    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         budget = config.minutes * 60
         deadline = begin + budget * training_share(config)
@@ -90,10 +81,19 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
                quiet: bool = False) -> api.Fitted:  # fmt: skip
     """Load a scene and fit it, writing the run folder; the whole budget goes to training."""
     begin = time.monotonic()
+    stages, outcome = Stages(quiet), Outcome()
+    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
+    with stages.stage("train") as update:
+        return api.fit(scene, run=run, config=config, resume=resume, deadline=begin + 60 * config.minutes,
+                       progress=training_bar(update))  # fmt: skip
+
+
+def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outcome: Outcome, *, resume: bool,
+              overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
+    """Check the run folder, read the scene, and only then forget what an earlier run left: (settings, scene)."""
     prepare_run(run, resume=resume, overwrite=overwrite)
     if resume:
         config = load_run_config(run)
-    stages, outcome = Stages(quiet), Outcome()
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
@@ -101,9 +101,7 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
         forget_run(run)
     for warning in scene.warnings:
         warn(stages, outcome, warning)
-    with stages.stage("train") as update:
-        return api.fit(scene, run=run, config=config, resume=resume, deadline=begin + 60 * config.minutes,
-                       progress=training_bar(update))  # fmt: skip
+    return config, scene
 
 
 def training_share(config: Config) -> float:
