@@ -46,7 +46,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         budget = config.minutes * 60
-        deadline = begin + budget * training_share(config)
+        deadline = begin + max(0.5 * budget, budget - seconds_after_training(scene))
         fitted = api.fit(scene, run=run, config=config, resume=resume, deadline=deadline, progress=training_bar(update))
     with stages.stage("surface") as update:
         maps, agreed = api.surfaces(fitted, lambda share: update(share, ""))
@@ -104,9 +104,10 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
     return config, scene
 
 
-def training_share(config: Config) -> float:
-    """Share of the budget after which training should be done; what follows scales with the photos, not the steps."""
-    return 0.70 if config.minutes >= 3 else 0.6
+def seconds_after_training(scene) -> float:
+    """What surface, cloud, held-out views and report take, roughly: it goes with the pixels, not with the steps."""
+    megapixels = sum(view.camera.width * view.camera.height for view in scene.views) / 1e6
+    return 15 + 8 * megapixels
 
 
 def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
