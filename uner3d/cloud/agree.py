@@ -72,6 +72,9 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
                               (out.confidence, score.clamp(0, 1))):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
     _assign_owners(maps, out, [row[:n_neighbours] for row in ranking])
+    matching, confirmed = agreement_shares(maps, out)
+    if matching < LEAST_MATCHING or confirmed < LEAST_KEPT:
+        out.confidence *= min(matching, confirmed)  # a whole that is in doubt makes none of its points credible
     return out
 
 
@@ -109,16 +112,21 @@ def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
         agreed.owner[view].view(-1)[index] = own >= best
 
 
-def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
-    """A sentence where the photos contradict the surface: wrong poses, mostly; None where all is well."""
+def agreement_shares(maps: SurfaceMaps, agreed: Agreed) -> tuple[float, float]:
+    """Share of the textured surface that looks alike in neighbouring photos, and share of the surface that enough views
+    confirm; (1, 1) where there is too little texture to tell."""
     surface = maps.depth > 0
     textured = surface & (agreed.ncc != 0) & ~agreed.ncc.isnan()
-    if not surface.any():
-        return "the views do not agree on any surface; check the camera poses"
     if int(textured.sum()) < 100:
-        return None
-    matching = float((agreed.ncc[textured] > 0.5).float().mean())
-    kept = float(agreed.kept[surface].float().mean())
+        return 1.0, 1.0
+    return float((agreed.ncc[textured] > 0.5).float().mean()), float(agreed.kept[surface].float().mean())
+
+
+def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
+    """A sentence where the photos contradict the surface: wrong poses, mostly; None where all is well."""
+    if not (maps.depth > 0).any():
+        return "the views do not agree on any surface; check the camera poses"
+    matching, kept = agreement_shares(maps, agreed)
     if matching >= LEAST_MATCHING and kept >= LEAST_KEPT:
         return None
     return (
