@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uner3d.cloud.draw import draw_cloud
-from uner3d.cloud.turntable import cloud_spacing, turntable
+from uner3d.cloud.turntable import _common_up, cloud_spacing, turntable
 from uner3d.cloud.types import Cloud
 
 K = np.array([[10.0, 0, 8], [0, 10, 6], [0, 0, 1]])
@@ -98,6 +98,27 @@ def test_turntable_stays_on_the_side_that_was_photographed():
     poses = np.stack([camera(-np.pi / 2 + a) for a in (-0.5, 0.0, 0.5)])
     for frame in turntable(two_sided_ball(), 8, (64, 48), cam_from_world=poses):
         assert share(frame, RED) > 0.15 and share(frame, RED) > 2 * share(frame, BLUE)
+
+
+def looking_down(azimuth: float, elevation: float) -> np.ndarray:
+    """Rotation of a level camera, z up, that looks at the centre from the given angles."""
+    outward = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+    right = np.cross(-outward, [0, 0, 1.0])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(-outward, right), -outward])
+
+
+@pytest.mark.parametrize("arc", [0.8, 1.6, 6.0])
+def test_up_is_level_however_far_the_cameras_look_down(arc):
+    rotations = np.stack([looking_down(a, 0.6 + 0.1 * np.sin(5 * a)) for a in np.linspace(0, arc, 9)])
+    np.testing.assert_allclose(_common_up(rotations), [0, 0, 1], atol=1e-9)
+
+
+def test_up_of_one_camera_and_of_rolled_ones_is_their_mean():
+    one = looking_down(0.3, 0.5)[None]
+    np.testing.assert_allclose(_common_up(one), -one[0, 1])
+    turned = np.linalg.qr(np.random.default_rng(4).normal(size=(40, 3, 3)))[0]
+    np.testing.assert_allclose(_common_up(turned), -turned[:, 1].mean(0))
 
 
 def test_turntable_is_not_moved_by_a_floater():

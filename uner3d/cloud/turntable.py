@@ -25,7 +25,7 @@ def turntable(
 ) -> list[NDArray[np.uint8]]:
     """Frames of a camera that circles the cloud's robust centre.
 
-    size: (width, height) in pixels. up: a direction in the world; by default the mean up direction of the photos'
+    size: (width, height) in pixels. up: a direction in the world; by default the common up direction of the photos'
     cameras (``cam_from_world`` (V, 3, 4)), or +z where they are not given. With cameras the first frame is seen from
     the first of them and from their mean elevation; if they leave more than 150 degrees of the circle empty, the camera
     swings over their arc and back, since nothing has seen the far side.
@@ -88,7 +88,7 @@ def _path(
     if up is not None:
         direction = np.asarray(up, np.float64)
     else:
-        direction = np.array([0.0, 0, 1]) if cameras is None else -cameras[:, 1, :3].mean(0)
+        direction = np.array([0.0, 0, 1]) if cameras is None else _common_up(cameras[..., :3])
     if direction.shape != (3,) or not np.isfinite(direction).all() or np.linalg.norm(direction) < 1e-3:
         if up is not None:
             raise ValueError(f"up: expected a direction of 3 numbers, got {up}")
@@ -112,6 +112,21 @@ def _path(
     middle = ordered[widest] + gaps[widest] / 2 + np.pi
     swing = max((2 * np.pi - gaps[widest]) / 2, np.deg2rad(20.0))
     return axes, middle - swing * np.cos(circle), elevation
+
+
+def _common_up(cam_from_world: NDArray) -> NDArray[np.float64]:
+    """Up in the world of cameras with these rotations (V, 3, 3).
+
+    Photos are level, however far they look down, so up is the direction most nearly orthogonal to all right axes. The
+    mean of the cameras' own up axes leans towards the object where photos show one side; it decides the sign, and
+    stands in where the right axes share a line or nothing is orthogonal to them.
+    """
+    mean = -cam_from_world[:, 1].mean(0)
+    right = cam_from_world[:, 0]
+    spread, axes = np.linalg.eigh(right.T @ right / len(right))
+    level = axes[:, 0] * (1.0 if axes[:, 0] @ mean >= 0 else -1.0)
+    clear = spread[1] > 0.02 and spread[0] < 0.25 * spread[1]
+    return level if clear and level @ mean > 0.3 * np.linalg.norm(mean) else mean
 
 
 def _look_at_centre(axes: NDArray, azimuth: float, elevation: float, distance: float) -> NDArray[np.float64]:
