@@ -27,6 +27,7 @@ void bind_fuse_views(py::module_& m);
 void bind_view_weights(py::module_& m);
 void bind_sample_views(py::module_& m);
 void bind_composite(py::module_& m);
+void bind_patch_match(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);
 

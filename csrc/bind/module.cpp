@@ -11,5 +11,6 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_view_weights(m);
   bind_sample_views(m);
   bind_composite(m);
+  bind_patch_match(m);
   bind_thin(m);
 }

@@ -5,6 +5,7 @@ from .composite import CompositeResult, composite
 from .fuse_views import fuse_views
 from .idw import idw
 from .knn import KnnIndex, knn
+from .patch_match import patch_match
 from .positional_encoding import positional_encoding
 from .sample_views import sample_views
 from .thin import PoissonThinner, voxel_thin
@@ -20,6 +21,7 @@ __all__ = [
     "get_isa",
     "idw",
     "knn",
+    "patch_match",
     "positional_encoding",
     "sample_views",
     "set_isa",
