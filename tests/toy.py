@@ -85,12 +85,12 @@ def ball_photos(n_views: int = 6, width: int = 64, height: int = 48, focal: floa
     return PhotoSet(views, UnitFrame(UNIT_BOX))
 
 
-def ball_maps(photos: PhotoSet, stride: int = 1) -> SurfaceMaps:
+def ball_maps(photos: PhotoSet, stride: int = 1, radius: float = RADIUS) -> SurfaceMaps:
     """The exact surface as every view sees it."""
     height, width = photos.size[0] // stride, photos.size[1] // stride
     K = photos.K.clone()
     K[:, :2] /= stride
-    depth = [ball_depth(K[v], photos.cam_from_unit[v], height, width)[0] for v in range(len(photos))]
+    depth = [ball_depth(K[v], photos.cam_from_unit[v], height, width, radius)[0] for v in range(len(photos))]
     return SurfaceMaps(torch.stack(depth), K, photos.cam_from_unit, stride)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from uner3d.cloud.agree import Agreed, agree
 from uner3d.cloud.generate import CloudResult, write_cloud
 from uner3d.cloud.ply import Cloud, read_ply
+from uner3d.cloud.refine import refine_surfaces
 from uner3d.cloud.surface import SurfaceMaps, render_surfaces
 from uner3d.config import Config, preset_config
 from uner3d.data import load_scene
@@ -120,6 +121,8 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
     return_free_memory()
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
                            c.extract_stride, float(c.octaves), progress)  # fmt: skip
+    if c.refine:
+        maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine)
     agreed = agree(maps, fitted.photos, fitted.world.ranking, fitted.world.background)
     tensors = {"depth": maps.depth, "K": maps.K, "cam_from_unit": maps.cam_from_unit, **vars(agreed)}
     write_tensors(path, tensors, {"stride": str(maps.stride)})
@@ -181,8 +184,7 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
             break
         started = time.monotonic()
         near = ranking[view][: fitted.config.sources]
-        sources = fitted.model.encode(fitted.photos.images[near].float() / 255, fitted.photos.K[near],
-                                      fitted.photos.cam_from_unit[near])  # fmt: skip
+        sources = fitted.model.encode_views(fitted.photos, near)
         colour, depth, _ = render_image(fitted.model.field, sources, fitted.grid, photos.K[view],
                                         photos.cam_from_unit[view], *photos.size, fitted.settings())  # fmt: skip
         colour = colour.clamp(0, 1)

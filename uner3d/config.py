@@ -11,7 +11,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"rays": 768, "samples": 24, "sources": 6, "minutes": 2.0},
     "base": {},
     "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 48},
-    "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6},
+    "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6,
+              "refine": 0},
 }
 
 
@@ -53,6 +54,7 @@ class Config:
 
     extract_samples: int = 32
     extract_stride: int = 2
+    refine: int = 3  # iterations of patch matching on the extracted surface; 0: the field's surface as it is
     outside: str = "auto"  # auto | on | off: whether anything beyond the box is rendered
 
     def to_json(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from toy import RADIUS, ball_depth, ball_maps, ball_photos, ring
 
-from uner3d.cloud.agree import agree, disagreement_warning, footprint, raster_normals
+from uner3d.cloud.agree import agree, disagreement_warning
+from uner3d.cloud.raster import footprint, raster_normals
 from uner3d.train.photos import neighbours
 
 WIDTH, HEIGHT, FOCAL = 96, 72, 160.0

@@ -57,7 +57,8 @@ def test_points_lie_on_the_ball_in_the_world(surface, tmp_path):
     assert (x.norm(dim=-1) - RADIUS).abs().max() < 0.01
     outwards = (torch.tensor(cloud.normals) * torch.nn.functional.normalize(x, dim=-1)).sum(-1)
     assert outwards.min() > 0.9
-    assert (cloud.n_views >= 3).all() and (cloud.confidence > 0).all() and (cloud.confidence <= 1).all()
+    assert (cloud.n_views >= 2).all() and (cloud.n_views >= 3).mean() > 0.8
+    assert (cloud.confidence > 0).all() and (cloud.confidence <= 1).all()
     error = (torch.tensor(cloud.rgb) / 255 - texture(x)).abs()
     assert error.median() < 0.02 and error.mean() < 0.03
 

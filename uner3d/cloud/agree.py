@@ -11,10 +11,13 @@ from torch import Tensor
 from uner3d import ops
 from uner3d.train.photos import Ranking
 
+from .free_space import bare_pixels, contradictions
+from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
 
 PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
+CONFIRMED = 0.6  # correlation that confirms a point for which only one other view could be found
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
 BLACK, UNLIT = 0.1, 0.2  # brightest channel of a black background, and of what cannot be told from it
 PATCH = 5  # samples along each side of an NCC patch
@@ -42,9 +45,10 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     """Check every surface point against its neighbours' surfaces and photos.
 
     A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
-    a pixel and 1 % of depth, more of them than see through it. Depths of one field agree with themselves easily, so the
-    photos have a say: where the patches around the point have texture, they must correlate. In front of a black
-    ``background`` (3,), what is nearly black itself and without texture (the cloth an object stands on) is background.
+    a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it. Depths of one
+    field agree with themselves easily, so the photos have a say: where the patches around the point have texture, they
+    must correlate, and where one shows the bare ``background`` (3,), nothing else can be. In front of a black one, what
+    is nearly black itself and without texture (the cloth an object stands on) is background.
     """
     n_views, height, width = maps.depth.shape
     needed = min(3, max(n_views - 1, 1))
@@ -55,7 +59,9 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     for view in range(n_views):
         near = ranking[view][:n_neighbours]
         x = maps.points(view)
-        normals = raster_normals(x, maps.depth[view], maps.cam_from_unit[view])
+        normals = maps.normals[view] if maps.normals is not None else None
+        if normals is None:
+            normals = raster_normals(x, maps.depth[view], maps.cam_from_unit[view])
         index = (maps.depth[view].view(-1) > 0).nonzero()[:, 0]
         if len(index) == 0:
             continue
@@ -63,14 +69,17 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         count, conflicts, mean = _geometry(maps, view, near, points)
         ncc = patch_agreement(photos, view, near[:4], points, flat_normals, footprint(maps, view)[index] / maps.stride)
         textured = ~ncc.isnan()
-        kept = (count >= needed) & (conflicts < count) & ~(textured & (ncc < 0.2))
+        met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
+        kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
         if background is not None and photos.masks is None and float(background.max()) < BLACK:
-            kept &= ~unlit(photos, view, maps.stride, index, width) | (textured & (ncc > 0.7))
+            kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
                               (out.confidence, score.clamp(0, 1))):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
+    if background is not None and photos.masks is None:
+        _carve_free_space(maps, out, photos, background)
     _assign_owners(maps, out, [row[:n_neighbours] for row in ranking])
     matching, confirmed = agreement_shares(maps, out)
     if matching < LEAST_MATCHING or confirmed < LEAST_KEPT:
@@ -78,10 +87,25 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     return out
 
 
-def unlit(photos, view: int, stride: int, index: Tensor, width: int) -> Tensor:
-    """Whether the photo is nearly black at raster pixels ``index`` (N,), counted row by row over ``width`` columns."""
-    row, column = index // width * stride + stride // 2, index % width * stride + stride // 2
-    return photos.images[view, row, column].amax(-1) < 255 * UNLIT
+def _carve_free_space(maps: SurfaceMaps, agreed: Agreed, photos, background: Tensor) -> None:
+    """Drop points that would hide a background which a photo shows."""
+    bare = bare_pixels(photos, background)
+    for view in range(len(maps.depth)):
+        index = agreed.kept[view].view(-1).nonzero()[:, 0]
+        colours = photos.images[(view, *_photo_pixel(maps, index))].float() / 255
+        points = agreed.points[view].view(-1, 3)[index]
+        agreed.kept[view].view(-1)[index] = contradictions(points, colours, maps, photos, bare, background) == 0
+
+
+def _photo_pixel(maps: SurfaceMaps, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (N,), (N,) in the photo of raster pixels, which are counted row by row."""
+    width, half = maps.depth.shape[2], maps.stride // 2
+    return index // width * maps.stride + half, index % width * maps.stride + half
+
+
+def unlit(photos, view: int, maps: SurfaceMaps, index: Tensor) -> Tensor:
+    """Whether the photo is nearly black at raster pixels ``index`` (N,), counted row by row."""
+    return photos.images[(view, *_photo_pixel(maps, index))].amax(-1) < 255 * UNLIT
 
 
 def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
@@ -101,7 +125,7 @@ def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
         own = score[view].view(-1)[index]
         best = torch.zeros_like(own)
         for other in ranking[view].tolist():
-            pixel, depth = _project(maps.K[other], pose[other], points)
+            pixel, depth = project(maps.K[other], pose[other], points)
             column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
             inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (depth > 0)
             column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
@@ -138,77 +162,22 @@ def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
 def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number of agreeing views (own included), number of views that see through, and the mean point."""
     pose = maps.cam_from_unit
-    pixel, z = _project(maps.K[view], pose[view], points)
+    pixel, z = project(maps.K[view], pose[view], points)
     count, conflicts = torch.ones(len(points)), torch.zeros(len(points))
     total = points.clone()
     for other in near.tolist():
-        there, depth = _project(maps.K[other], pose[other], points)
-        seen, valid = _lookup(maps.depth[other], there)
+        there, depth = project(maps.K[other], pose[other], points)
+        seen, valid = lookup(maps.depth[other], there)
         valid &= depth > 0
         ray = torch.cat([there, torch.ones_like(depth)[:, None]], 1) @ maps.K[other].inverse().T * seen[:, None]
         y = (ray - pose[other][:, 3]) @ pose[other][:, :3]
-        back, back_z = _project(maps.K[view], pose[view], y)
+        back, back_z = project(maps.K[view], pose[view], y)
         close = (back - pixel).norm(dim=-1) < PIXEL_TOLERANCE
         close &= valid & ((back_z - z).abs() < DEPTH_TOLERANCE * z)
         count += close
         conflicts += valid & (seen > depth * (1 + 3 * DEPTH_TOLERANCE))
         total += torch.where(close[:, None], y, torch.zeros_like(y))
     return count, conflicts, total / count[:, None]
-
-
-def _project(K: Tensor, pose: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    in_camera = points @ pose[:, :3].T + pose[:, 3]
-    z = in_camera[:, 2]
-    return (in_camera @ K.T)[:, :2] / z.clamp_min(1e-6)[:, None], z
-
-
-def _lookup(depth: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-    """Bilinear inverse depth at pixels where all four taps hold a surface and lie within 2 %; else the nearest tap."""
-    height, width = depth.shape
-    inside = (pixel >= 0).all(-1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
-    p = pixel.nan_to_num(0, 0, 0).clamp(min=-1, max=max(height, width) + 1) - 0.5
-    low = p.floor()
-    fraction = p - low
-    taps, weights = [], []
-    for dy in (0, 1):
-        for dx in (0, 1):
-            column = (low[:, 0].long() + dx).clamp(0, width - 1)
-            row = (low[:, 1].long() + dy).clamp(0, height - 1)
-            taps.append(depth[row, column])
-            across = fraction[:, 0] if dx else 1 - fraction[:, 0]
-            weights.append(across * (fraction[:, 1] if dy else 1 - fraction[:, 1]))
-    tap, weight = torch.stack(taps, 1), torch.stack(weights, 1)
-    smooth = (tap > 0).all(1) & (tap.amax(1) < 1.02 * tap.amin(1))
-    blended = 1 / (weight / tap.clamp_min(1e-6)).sum(1).clamp_min(1e-6)
-    nearest = tap.gather(1, weight.argmax(1, keepdim=True))[:, 0]
-    value = torch.where(smooth, blended, nearest)
-    return value, inside & (value > 0)
-
-
-def footprint(maps: SurfaceMaps, view: int) -> Tensor:
-    """Width of a raster pixel on the surface (h * w,), unit frame."""
-    return (maps.depth[view] / maps.K[view, 0, 0]).view(-1)
-
-
-def raster_normals(points: Tensor, depth: Tensor, cam_from_unit: Tensor) -> Tensor:
-    """Unit normals (h, w, 3) towards the camera from differences of neighbouring surface points, smoothed 3 x 3;
-    across depth jumps the one-sided difference of the smoother side counts."""
-    def difference(axis: int) -> Tensor:
-        forward = torch.roll(points, -1, axis) - points
-        backward = points - torch.roll(points, 1, axis)
-        ok_f = (torch.roll(depth, -1, axis) > 0)[..., None]
-        ok_b = (torch.roll(depth, 1, axis) > 0)[..., None]
-        size_f = torch.where(ok_f, forward.norm(dim=-1, keepdim=True), torch.inf)
-        size_b = torch.where(ok_b, backward.norm(dim=-1, keepdim=True), torch.inf)
-        both = torch.maximum(size_f, size_b) < 2 * torch.minimum(size_f, size_b)
-        return torch.where(both, forward + backward, torch.where(size_f < size_b, forward, backward))
-
-    normal = F.normalize(torch.linalg.cross(difference(0), difference(1)), dim=-1)
-    center = -cam_from_unit[:, :3].T @ cam_from_unit[:, 3]
-    normal = normal * torch.where(((center - points) * normal).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    normal = torch.where((depth > 0)[..., None], normal, torch.zeros_like(normal))
-    smooth = F.avg_pool2d(normal.permute(2, 0, 1)[None], 3, stride=1, padding=1)[0].permute(1, 2, 0)
-    return F.normalize(smooth, dim=-1)
 
 
 @torch.no_grad()

@@ -13,8 +13,9 @@ from torch import Tensor
 from uner3d import ops
 from uner3d.train.photos import PhotoSet, Ranking, UnitFrame
 
-from .agree import Agreed, footprint
+from .agree import Agreed
 from .ply import PlyWriter
+from .raster import footprint
 from .resample import attributes, candidates, kept_rows, radius_for_count, surface_quads, thin
 from .surface import SurfaceMaps
 

@@ -25,12 +25,14 @@ HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of 
 @dataclass
 class SurfaceMaps:
     """Surface per view on a pixel raster, in the unit frame: depth (V, h, w) z-depth, 0 where there is none;
-    K (V, 3, 3) of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel."""
+    K (V, 3, 3) of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel; normals (V, h, w, 3)
+    where they are known better than from differences of depth, or None."""
 
     depth: Tensor
     K: Tensor
     cam_from_unit: Tensor
     stride: int
+    normals: Tensor | None = None
 
     def points(self, view: int) -> Tensor:
         """Surface points (h, w, 3) of a view; the camera's centre where there is no surface."""
@@ -130,8 +132,7 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
     hull = Silhouettes(photos) if photos.masks is not None else None
     for done, view in enumerate(views):
         near = ranking[view][:n_sources]
-        images = photos.images[near].float() / 255
-        sources = model.encode(images, photos.K[near], photos.cam_from_unit[near])
+        sources = model.encode_views(photos, near)
         origins, directions = raster_rays(K[view], photos.cam_from_unit[view], height, width)
         wanted = torch.arange(height * width)
         if photos.masks is not None:

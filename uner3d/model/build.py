@@ -9,12 +9,15 @@ from uner3d.config import Config
 
 from .encoder import PyramidEncoder
 from .field import BaseField, FieldModule, Sources
+from .resnet34 import FoldedResNet34
+from .trunk_cache import TrunkCache
 
 
 class Model(nn.Module):
-    """An encoder and a field. ``encode`` makes the sources that condition every prediction."""
+    """An encoder and a field. ``encode`` makes the sources that condition every prediction; ``encode_views`` does so
+    for views of a photo set, and keeps what a frozen trunk makes of them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, trunk_cache: TrunkCache | None = None) -> None:
         super().__init__()
         self.encoder: nn.Module
         self.field: FieldModule
@@ -25,13 +28,12 @@ class Model(nn.Module):
             self.encoder = PaperEncoder(config.encoder_weights)
             self.field = PaperField(self.encoder.channels, config.octaves)
         elif config.encoder == "resnet34":
-            from .resnet34 import FoldedResNet34
-
             self.encoder = FoldedResNet34(config.encoder_weights)
             self.field = BaseField(self.encoder.channels, config.octaves)
         else:
             self.encoder = PyramidEncoder()
             self.field = BaseField(self.encoder.channels, config.octaves)
+        self.trunk_cache = trunk_cache or TrunkCache()
         self.use_half_precision(config.precision == "bfloat16")
 
     def use_half_precision(self, on: bool) -> None:
@@ -40,8 +42,33 @@ class Model(nn.Module):
 
     def encode(self, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:
         """Sources from photos (V, H, W, 3) in [0, 1] with K (V, 3, 3) in their pixels and poses (V, 3, 4)."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training):
-            maps = self.encoder(images)
-        maps = maps.float()
-        ratio = torch.tensor([maps.shape[2] / images.shape[2], maps.shape[1] / images.shape[1], 1.0], device=K.device)
-        return Sources(maps, images, K * ratio[:, None], K, cam_from_unit)
+        with self._precision():
+            return _sources(self.encoder(images), images, K, cam_from_unit)
+
+    def encode_views(self, photos, views: Tensor) -> Sources:
+        """Sources from the views (V,) of a PhotoSet."""
+        images, K, poses = photos.images[views].float() / 255, photos.K[views], photos.cam_from_unit[views]
+        frozen = self._frozen_encoder()
+        if frozen is None:
+            return self.encode(images, K, poses)
+        scales = self.trunk_cache.scales(frozen.trunk, photos, views.tolist())
+        with self._precision():
+            return _sources(frozen.fold(scales), images, K, poses)
+
+    def remember_views(self, photos) -> None:
+        """Run a frozen trunk over all views of a PhotoSet; nothing to do for an encoder that learns."""
+        frozen = self._frozen_encoder()
+        if frozen is not None:
+            for view in range(len(photos)):
+                self.trunk_cache.scales(frozen.trunk, photos, [view])
+
+    def _frozen_encoder(self) -> FoldedResNet34 | None:
+        return self.encoder if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
+
+
+def _sources(maps: Tensor, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:
+    ratio = torch.tensor([maps.shape[2] / images.shape[2], maps.shape[1] / images.shape[1], 1.0], device=K.device)
+    return Sources(maps.float(), images, K * ratio[:, None], K, cam_from_unit)

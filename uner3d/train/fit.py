@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from uner3d.config import Config
+from uner3d.model.trunk_cache import TrunkCache
 
 from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
@@ -55,10 +56,11 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     flush_denormals()
     if config.precision == "auto":
         config.precision = faster_precision()
+    trunk_cache = TrunkCache()
     if config.steps is None:
         budget = (deadline - time.monotonic()) if deadline is not None else config.minutes * 60 * TRAINING_SHARE
-        config.steps = calibrate(world, config, budget)
-    trainer = Trainer.create(config, world)
+        config.steps = calibrate(world, config, budget, trunk_cache)
+    trainer = Trainer.create(config, world, trunk_cache)
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
         load_state(run, trainer)
@@ -88,13 +90,16 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     return trainer
 
 
-def calibrate(world: World, config: Config, budget: float) -> list[int]:
+def calibrate(world: World, config: Config, budget: float, trunk_cache: TrunkCache | None = None) -> list[int]:
     """[coarse, fine] steps that take about ``budget`` seconds here, measured on a throwaway trainer."""
     started = time.monotonic()
     trial = copy.deepcopy(config)
     trial.steps = [10_000, 10_000]
-    trainer = Trainer.create(trial, world)
+    trainer = Trainer.create(trial, world, trunk_cache)
     schedule = Schedule(trial, world.photos[1].size[1])
+    # What a frozen trunk makes of the photos is computed once, and no part of a step's price.
+    for reduction in {schedule.coarse_reduction, 1}:
+        trainer.model.remember_views(world.photos[reduction])
     # A fresh field is fog, whose every sample needs a colour: some real steps first, or steps look too expensive.
     trainer.step = 4_000
     while trainer.step < 4_000 + WARM_STEPS and time.monotonic() - started < 0.06 * budget:

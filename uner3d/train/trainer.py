@@ -11,6 +11,7 @@ from uner3d import ops
 from uner3d.config import Config
 from uner3d.model.build import Model
 from uner3d.model.field import Sources
+from uner3d.model.trunk_cache import TrunkCache
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
@@ -52,10 +53,10 @@ class Trainer:
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
 
     @staticmethod
-    def create(config: Config, world: World) -> Trainer:
-        """A fresh trainer, its weights drawn from the seed."""
+    def create(config: Config, world: World, trunk_cache: TrunkCache | None = None) -> Trainer:
+        """A fresh trainer, its weights drawn from the seed; one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
-        model = Model(config)
+        model = Model(config, trunk_cache)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         generator = torch.Generator().manual_seed(config.seed)
         trainer = Trainer(config, world, model, grid, generator)
@@ -83,7 +84,7 @@ class Trainer:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = parameters["base_lr"] * stage.rate
             optimizer.zero_grad()
-        encoded = self.encode(photos, group.sources)
+        encoded = self.model.encode_views(photos, group.sources)
         shared = encoded.detached()
         if self.step >= TIGHTEN_FROM:
             self.grid.tighten()
@@ -103,11 +104,6 @@ class Trainer:
             encoded.maps.backward(shared.maps.grad / count)
             self.optimizers[1].step()
         return totals
-
-    def encode(self, photos: PhotoSet, views: Tensor) -> Sources:
-        """Sources of the given views."""
-        images = photos.images[views].float() / 255
-        return self.model.encode(images, photos.K[views], photos.cam_from_unit[views])
 
     def losses(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage) -> dict[str, Tensor]:
         """One step's loss terms, already weighted."""
@@ -181,7 +177,7 @@ class Trainer:
         """A sparse cloud of the present surface: random rays of every view, with the photo's colours."""
         points, colours = [], []
         for view in range(len(photos)):
-            sources = self.encode(photos, self.world.ranking[view][: self.config.sources])
+            sources = self.model.encode_views(photos, self.world.ranking[view][: self.config.sources])
             batch = draw_batch(photos, torch.tensor([view]), per_view, 1, self.generator, self.world.background)
             seen = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
                                self.settings(stage), None, with_colour=False)  # fmt: skip

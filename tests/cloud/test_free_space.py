@@ -1,0 +1,57 @@
+"""Free space: a bright point before a photo's bare background is contradicted, a hidden or dark one is not."""
+
+import pytest
+import torch
+from toy import RADIUS, ball_maps, ball_photos, ring
+
+from uner3d.cloud.agree import agree
+from uner3d.cloud.free_space import bare_pixels, contradictions
+from uner3d.train.photos import neighbours
+
+WHITE, DARK = torch.ones(3), torch.tensor([0.2, 0.3, 0.2])
+
+
+@pytest.fixture(scope="module")
+def scene():
+    photos = ball_photos(6, 96, 72, 160.0, masks=False, poses=ring(6))
+    return photos, ball_maps(photos), bare_pixels(photos, WHITE)
+
+
+def count(scene, points, colour=DARK):
+    photos, maps, bare = scene
+    return contradictions(points, colour.expand(len(points), 3), maps, photos, bare, WHITE)
+
+
+def test_bare_pixels_are_those_beside_the_ball(scene):
+    _, maps, bare = scene
+    assert (bare[maps.depth > 0].float().mean(), bare[maps.depth == 0].float().mean()) == (0.0, 1.0)
+
+
+def test_a_floater_is_contradicted_where_it_is_seen(scene):
+    floater = torch.tensor([[RADIUS + 0.25, 0.0, 0.0]])
+    assert count(scene, floater).item() >= 2
+
+
+def test_points_within_the_ball_are_not(scene):
+    generator = torch.Generator().manual_seed(0)
+    inside = torch.nn.functional.normalize(torch.randn(500, 3, generator=generator), dim=-1) * 0.93 * RADIUS
+    assert count(scene, inside).max() == 0
+
+
+def test_what_looks_like_the_background_contradicts_nothing(scene):
+    assert count(scene, torch.tensor([[RADIUS + 0.25, 0.0, 0.0]]), colour=0.95 * WHITE).item() == 0
+
+
+def test_points_outside_all_photos_are_not_contradicted(scene):
+    far = torch.tensor([[0.0, 50.0, 0.0], [float("nan"), 0.0, 0.0]])
+    assert count(scene, far).tolist() == [0, 0]
+
+
+def test_agreement_drops_a_surface_that_overhangs_the_silhouette(scene):
+    """All views carry the same ball, too large by 7 %: geometry alone would confirm its rim."""
+    photos = scene[0]
+    large = ball_maps(photos, radius=1.07 * RADIUS)
+    plain = agree(large, photos, neighbours(photos))
+    carved = agree(large, photos, neighbours(photos), WHITE)
+    assert carved.kept.sum() < plain.kept.sum()
+    assert not (carved.kept & ~plain.kept).any()
