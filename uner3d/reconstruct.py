@@ -107,7 +107,7 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
 def seconds_after_training(scene) -> float:
     """What surface, cloud, held-out views and report take, roughly: it goes with the pixels, not with the steps."""
     megapixels = sum(view.camera.width * view.camera.height for view in scene.views) / 1e6
-    return 15 + 8 * megapixels
+    return 15 + 12 * megapixels
 
 
 def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
