@@ -1,6 +1,6 @@
 // Distances of a query to points and boxes, and the order in which neighbours are ranked.
-// No a * b + c is contracted into one rounding, so that all instruction sets, CUDA and the plain-torch twin find the same
-// bits: translation units of the CPU that include this file are compiled so, device code says so below.
+// No a * b + c is contracted into one rounding, so that all instruction sets, CUDA and the plain-torch twin find the
+// same bits: translation units of the CPU that include this file are compiled so, device code says so below.
 #pragma once
 
 #include <cstdint>

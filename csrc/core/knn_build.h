@@ -2,8 +2,8 @@
 // bitonic network (Batcher, Sorting networks and their applications, 1968), boxes of leaves and groups.
 //
 // Sorting a segment along its widest axis and cutting it into equal runs is a kd-tree with exact medians, whatever the
-// distribution. Large segments are cut into up to eight at once, so that few sorts of everything are needed; segments of
-// kBlockPoints fit one thread block, which halves them until leaves are left.
+// distribution. Large segments are cut into up to eight at once, so that few sorts of everything are needed; segments
+// of kBlockPoints fit one thread block, which halves them until leaves are left.
 #pragma once
 
 #include <cstdint>
@@ -68,9 +68,7 @@ struct Node {
   std::int32_t lowest;
 };
 
-UNER3D_HD Node empty_node() {
-  return {{kInf, kInf, kInf}, {-kInf, -kInf, -kInf}, kNoIndex};
-}
+UNER3D_HD Node empty_node() { return {{kInf, kInf, kInf}, {-kInf, -kInf, -kInf}, kNoIndex}; }
 
 // Of leaf (3, kWidth) with order (kWidth).
 UNER3D_HD Node leaf_node(const float* leaf, const std::int32_t* order) {
@@ -126,9 +124,7 @@ UNER3D_HD Slot make_slot(const float* x, std::int32_t index) {
   return {{x[0], x[1], x[2]}, index};
 }
 
-UNER3D_HD Slot empty_slot() {
-  return {{kInf, kInf, kInf}, kNoIndex};
-}
+UNER3D_HD Slot empty_slot() { return {{kInf, kInf, kInf}, kNoIndex}; }
 
 UNER3D_HD Slot load_slot(const float* leaves, const std::int32_t* order, std::int64_t i) {
   const float* leaf = leaves + i / kWidth * (3 * kWidth) + i % kWidth;

@@ -1,5 +1,5 @@
-// Depth-first search of the implicit 16-ary tree by one thread, without a stack in memory: children that are still to be
-// visited are 16 bits a level, and a node's ancestors follow from its number.
+// Depth-first search of the implicit 16-ary tree by one thread, without a stack in memory: children that are still to
+// be visited are 16 bits a level, and a node's ancestors follow from its number.
 //
 // The search goes straight down to a leaf near the query, then climbs from it; each level is opened when the climb gets
 // there, when the bound is already close to the answer, so that the order among children matters little.
@@ -53,8 +53,8 @@ class NearestK {
   Key<float> row_[K];
 };
 
-// Whether a box at dist2 can hold something better than `worst`: *lowest is the lowest index in it, asked for only where
-// the distances are equal.
+// Whether a box at dist2 can hold something better than `worst`: *lowest is the lowest index in it, asked for only
+// where the distances are equal.
 UNER3D_HD bool can_matter(float dist2, const std::int32_t* lowest, Key<float> worst) {
   const float bound = key_dist2<float>(worst);
   return dist2 < bound || (dist2 == bound && *lowest < key_index<float>(worst));
@@ -85,8 +85,7 @@ class TreeSearch {
     const Four<float> x0 = load4(box), y0 = load4(box + kWidth), z0 = load4(box + 2 * kWidth);
     const Four<float> x1 = load4(box + 3 * kWidth), y1 = load4(box + 4 * kWidth), z1 = load4(box + 5 * kWidth);
     UNER3D_UNROLL
-    for (int i = 0; i < 4; ++i)
-      dist2[i] = box_distance2(q_, x0.v[i], y0.v[i], z0.v[i], x1.v[i], y1.v[i], z1.v[i]);
+    for (int i = 0; i < 4; ++i) dist2[i] = box_distance2(q_, x0.v[i], y0.v[i], z0.v[i], x1.v[i], y1.v[i], z1.v[i]);
   }
 
   UNER3D_HD std::int32_t nearest_leaf() const {
@@ -143,16 +142,14 @@ class TreeSearch {
       float dist2[4];
       box_distances(boxes + j, dist2);
       UNER3D_UNROLL
-      for (int i = 0; i < 4; ++i)
-        mask |= can_matter(dist2[i], lowest + j + i, worst) ? 1u << (j + i) : 0u;
+      for (int i = 0; i < 4; ++i) mask |= can_matter(dist2[i], lowest + j + i, worst) ? 1u << (j + i) : 0u;
     }
     return mask;
   }
 
   UNER3D_HD bool child_can_matter(std::int64_t group, int child, Key<float> worst) const {
     const float* b = tree_.boxes + group * (6 * kWidth) + child;
-    const float dist2 =
-        box_distance2(q_, b[0], b[kWidth], b[2 * kWidth], b[3 * kWidth], b[4 * kWidth], b[5 * kWidth]);
+    const float dist2 = box_distance2(q_, b[0], b[kWidth], b[2 * kWidth], b[3 * kWidth], b[4 * kWidth], b[5 * kWidth]);
     return can_matter(dist2, tree_.lowest + group * kWidth + child, worst);
   }
 

@@ -9,7 +9,7 @@
 
 namespace uner3d::core {
 
-constexpr int kCurveBits = 21;                                   // per axis: a position takes 63 bits
+constexpr int kCurveBits = 21;                                  // per axis: a position takes 63 bits
 constexpr std::uint64_t kBeyondCurve = std::uint64_t(1) << 63;  // after all positions
 
 UNER3D_HD bool is_finite3(const float* x) { return (x[0] - x[0]) + (x[1] - x[1]) + (x[2] - x[2]) == 0.0f; }

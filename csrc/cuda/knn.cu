@@ -1,6 +1,5 @@
 // One thread a query. Queries are sorted along a curve, so that the threads of a warp walk the same nodes.
 #include "../ops/knn.h"
-
 #include "knn_search.cuh"
 #include "spatial_order.cuh"
 
@@ -10,6 +9,10 @@ namespace {
 using Args = KnnArgs<float>;
 
 constexpr int kSearchThreads = 128;
+
+// Blocks on a multiprocessor that leave each thread enough registers.
+template <int K>
+constexpr int kSearchBlocks = K <= 8 ? 8 : (K <= 16 ? 6 : (K <= 32 ? 4 : 2));
 
 // Rows are scattered but whole: 16-byte stores fill their sectors at once.
 template <int K>
@@ -44,7 +47,7 @@ __device__ __forceinline__ void store(const core::NearestK<K>& best, int k, floa
 
 // Queries `base` to `base + n`, in `order`.
 template <int K>
-__global__ void __launch_bounds__(kSearchThreads)
+__global__ void __launch_bounds__(kSearchThreads, kSearchBlocks<K>)
     search(const __grid_constant__ Args a, const __grid_constant__ KnnLevels levels, core::Key<float> limit,
            const std::uint32_t* order, std::int64_t base, std::int64_t n) {
   const bool wide = K % 4 == 0 && a.k == K && is_aligned16(a.dist2) && is_aligned16(a.index);

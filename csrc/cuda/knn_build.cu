@@ -1,7 +1,6 @@
-// Builds the implicit tree: sorts of everything down to segments that a block can hold, then blocks halve theirs down to
-// leaves, then boxes level by level.
+// Builds the implicit tree: sorts of everything down to segments that a block can hold, then blocks halve theirs down
+// to leaves, then boxes level by level.
 #include "../core/knn_build.h"
-
 #include "../ops/knn.h"
 #include "launch.cuh"
 #include "spatial_order.cuh"
@@ -149,7 +148,7 @@ const std::uint32_t* sort_points(const Args& a, BuildScratch& s, cudaStream_t st
     const int segment_bits = core::kBlockBits + left;
     segment_bounds(a.points, s.buffers.values, a.n, segment_bits, s.bounds, stream);
     make_keys<<<grid_size(ceil_div(a.n, kThreads)), kThreads, 0, stream>>>(a.points, s.buffers.values, a.n,
-                                                                          segment_bits, s.bounds, s.buffers.keys);
+                                                                           segment_bits, s.bounds, s.buffers.keys);
     check_launch("make_keys");
     sort_pairs(s.buffers, a.n, 32 + bit_width((a.n - 1) >> segment_bits), stream);
   }

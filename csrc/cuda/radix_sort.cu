@@ -1,8 +1,7 @@
-#include "radix_sort.cuh"
-
 #include <cub/device/device_radix_sort.cuh>
 
 #include "check.cuh"
+#include "radix_sort.cuh"
 
 namespace uner3d::cuda {
 namespace {
@@ -12,8 +11,8 @@ std::size_t run(SortBuffers<Key>& b, void* temp, std::size_t temp_bytes, std::in
                 cudaStream_t stream) {
   cub::DoubleBuffer<Key> keys(b.keys, b.other_keys);
   cub::DoubleBuffer<std::uint32_t> values(b.values, b.other_values);
-  UNER3D_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(temp, temp_bytes, keys, values, static_cast<int>(n), 0, n_bits,
-                                                    stream));
+  UNER3D_CUDA_CHECK(
+      cub::DeviceRadixSort::SortPairs(temp, temp_bytes, keys, values, static_cast<int>(n), 0, n_bits, stream));
   b.keys = keys.Current(), b.other_keys = keys.Alternate();
   b.values = values.Current(), b.other_values = values.Alternate();
   return temp_bytes;

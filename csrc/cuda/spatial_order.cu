@@ -1,7 +1,6 @@
-#include "spatial_order.cuh"
-
 #include "../core/knn_build.h"
 #include "launch.cuh"
+#include "spatial_order.cuh"
 
 namespace uner3d::cuda {
 namespace {
@@ -10,9 +9,8 @@ constexpr int kAllBits = 62;  // one segment, whatever n
 constexpr std::int64_t kChunk = core::kBlockPoints;
 
 // A chunk lies in one segment, so a block adds to one row.
-__global__ void __launch_bounds__(kThreads)
-    bounds_of_chunks(const float* points, const std::uint32_t* order, std::int64_t n, int segment_bits,
-                     std::uint32_t* bounds) {
+__global__ void __launch_bounds__(kThreads) bounds_of_chunks(const float* points, const std::uint32_t* order,
+                                                             std::int64_t n, int segment_bits, std::uint32_t* bounds) {
   __shared__ std::uint32_t shared[core::kBounds];
   for (std::int64_t first = kChunk * blockIdx.x; first < n; first += kChunk * gridDim.x) {
     if (threadIdx.x < core::kBounds) shared[threadIdx.x] = 0;
@@ -37,9 +35,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    encode(const float* queries, std::int64_t n, const std::uint32_t* bounds, std::uint64_t* keys,
-           std::uint32_t* values) {
+__global__ void __launch_bounds__(kThreads) encode(const float* queries, std::int64_t n, const std::uint32_t* bounds,
+                                                   std::uint64_t* keys, std::uint32_t* values) {
   grid_stride(n, [&](std::int64_t i) {
     keys[i] = core::curve_position(queries + 3 * i, bounds);
     values[i] = static_cast<std::uint32_t>(i);
