@@ -50,8 +50,8 @@ def idw(
     - At eps = 0 a query on a point returns that point's value (on several: their mean, by weight) with a zero
       gradient by position.
     - With normals only neighbours whose normal has a positive dot product with the query's count; all, if none has.
-    - Where no neighbour lies within ``max_radius``, or none that counts has a weight, the result is 0; on CUDA also where
-      the query is not finite.
+    - Where no neighbour lies within ``max_radius``, or none that counts has a weight, the result is 0; on CUDA also
+      where the query is not finite.
 
     Args:
         index: a KnnIndex, or the points (N, 3) for an index used once.
@@ -67,10 +67,10 @@ def idw(
             for the device; the CPU always does.
 
     Returns:
-        (M, C) in the dtype of the values, differentiable (once) in values, weights, queries and the points of the index; which points are
-        neighbours is a constant in the backward. No (M, k) tensor is kept; the backward searches again and adds up in
-        a fixed order, so that results do not depend on the thread count; on CUDA in any order, or in a fixed one under
-        ``torch.use_deterministic_algorithms(True)``.
+        (M, C) in the dtype of the values, differentiable (once) in values, weights, queries and the points of the
+        index; which points are neighbours is a constant in the backward. No (M, k) tensor is kept; the backward
+        searches again. It adds up in a fixed order, so that results do not depend on the thread count; on CUDA in any
+        order, or in a fixed one under ``torch.use_deterministic_algorithms(True)``.
 
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came, or the row that is not finite.

@@ -71,8 +71,8 @@ def knn(
     """The ``k`` nearest points of every query, exactly.
 
     dist2 = ((px - qx)^2 + (py - qy)^2) + (pz - qz)^2, in the dtype of the points, every operation rounded by itself:
-    the same bits on every CPU, at any thread count, and on CUDA. Neighbours come in ascending order, ties by lower index. Queries
-    are sorted inside; their order does not matter.
+    the same bits on every CPU, at any thread count, and on CUDA. Neighbours come in ascending order, ties by lower
+    index. Queries are sorted inside; their order does not matter.
 
     Args:
         index: a KnnIndex, or the points (N, 3) for an index used once.
