@@ -109,7 +109,7 @@ __device__ __forceinline__ void scatter_values(const Job& job, const Shared<K>& 
 
 // Blocks on a multiprocessor that leave each thread enough registers.
 template <int K>
-constexpr int kBlocks = K <= 16 ? 6 : 4;
+constexpr int kBlocks = K <= 8 ? 6 : (K <= 16 ? 5 : 4);
 
 template <int K>
 __global__ void __launch_bounds__(kIdwThreads<K>, kBlocks<K>) backward(const __grid_constant__ Job job) {

@@ -96,35 +96,29 @@ __device__ void sort_segments(std::uint64_t* keys, int size) {
   __syncthreads();
 }
 
-// Sorts the block's slots from `base` on into leaves.
-__device__ void sort_block(const Args& a, std::int64_t base, int n_slots, std::uint64_t* keys, std::uint32_t* bounds) {
+// Sorts the slots of a block into leaves; there are fewer blocks than a grid holds.
+__global__ void __launch_bounds__(kBlockThreads) sort_blocks(const Args a, std::int64_t n_slots) {
+  __shared__ std::uint64_t keys[core::kBlockPoints];
+  __shared__ std::uint32_t bounds[kMostSegments * core::kBounds];
+  const std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * core::kBlockPoints;
+  const int own_slots = static_cast<int>(min(static_cast<std::int64_t>(core::kBlockPoints), n_slots - base));
   for (int i = threadIdx.x; i < core::kBlockPoints; i += kBlockThreads) keys[i] = core::slot_key(0, i);
   __syncthreads();
   for (int size = core::kBlockPoints; size > kWidth; size /= 2) {
-    rekey(a, base, n_slots, size, keys, bounds);
+    rekey(a, base, own_slots, size, keys, bounds);
     sort_segments(keys, size);
   }
   core::Slot slots[kPerThread];
 #pragma unroll
   for (int r = 0; r < kPerThread; ++r) {
     const int i = threadIdx.x + r * kBlockThreads;
-    if (i < n_slots) slots[r] = core::load_slot(a.leaves, a.order, base + core::key_slot(keys[i]));
+    if (i < own_slots) slots[r] = core::load_slot(a.leaves, a.order, base + core::key_slot(keys[i]));
   }
   __syncthreads();  // all have read what is now overwritten
 #pragma unroll
   for (int r = 0; r < kPerThread; ++r) {
     const int i = threadIdx.x + r * kBlockThreads;
-    if (i < n_slots) core::store_slot(slots[r], a.leaves, a.order, base + i);
-  }
-}
-
-__global__ void __launch_bounds__(kBlockThreads) sort_blocks(const Args a, std::int64_t n_slots) {
-  __shared__ std::uint64_t keys[core::kBlockPoints];
-  __shared__ std::uint32_t bounds[kMostSegments * core::kBounds];
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * core::kBlockPoints;
-  for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * core::kBlockPoints; base < n_slots; base += step) {
-    const std::int64_t left = n_slots - base;
-    sort_block(a, base, left < core::kBlockPoints ? static_cast<int>(left) : core::kBlockPoints, keys, bounds);
+    if (i < own_slots) core::store_slot(slots[r], a.leaves, a.order, base + i);
   }
 }
 
@@ -193,8 +187,8 @@ void knn_build(const Args& args, void* scratch, int device, void* stream) {
   const std::int64_t n_slots = ceil_div(args.n, kWidth) * kWidth;
   fill_slots<<<grid_size(ceil_div(n_slots, kThreads)), kThreads, 0, cuda_stream>>>(args, order, n_slots);
   check_launch("fill_slots");
-  const std::int64_t n_blocks = ceil_div(n_slots, core::kBlockPoints);
-  sort_blocks<<<grid_size(n_blocks), kBlockThreads, 0, cuda_stream>>>(args, n_slots);
+  const auto n_blocks = static_cast<unsigned>(ceil_div(n_slots, core::kBlockPoints));
+  sort_blocks<<<n_blocks, kBlockThreads, 0, cuda_stream>>>(args, n_slots);
   check_launch("sort_blocks");
   fill_boxes(args, cuda_stream);
 }

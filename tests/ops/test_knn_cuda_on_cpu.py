@@ -1,7 +1,7 @@
 """The CUDA kernels of knn and idw, run on the CPU thread by thread (tests/csrc/cuda_on_cpu), against the CPU ops.
 
-They share indexing, barriers and arithmetic with what a GPU runs. What this cannot tell: the memory model of a GPU, whether
-its compiler keeps the bits, and speed.
+They share indexing, barriers and arithmetic with what a GPU runs. What this cannot tell: the memory model of a GPU,
+whether its compiler keeps the bits, and speed.
 """
 
 import importlib
@@ -63,6 +63,7 @@ def cuda(emulated, monkeypatch):
         monkeypatch.setattr(module, "cuda_stream", lambda like: (0, 0))
         monkeypatch.setattr(module, "cuda_scratch", guarded)
     emulated.seed(1)
+    emulated.limit_grid(3)
     yield emulated
     assert all((s[-GUARD:] == 0xA7).all() for s in scratches)
 
@@ -76,7 +77,11 @@ def fixed_order():
 
 
 def build(points):
-    return points, *knn_module._build_cuda(points)
+    """The tree; whatever follows runs on small grids, so that its loops over what does not fit into one run too."""
+    _native.cuda.limit_grid(2**31 - 1)
+    tree = knn_module._build_cuda(points)
+    _native.cuda.limit_grid(3)
+    return points, *tree
 
 
 def search(points, queries, k, max_radius=None):

@@ -1,5 +1,5 @@
-// Runs CUDA kernels on the CPU, block after block, so that tests can check them where there is no GPU. Every thread of a
-// block is a fiber that runs until it waits for others; which one runs next is drawn from a seed, so that a missing
+// Runs CUDA kernels on the CPU, block after block, so that tests can check them where there is no GPU. Every thread of
+// a block is a fiber that runs until it waits for others; which one runs next is drawn from a seed, so that a missing
 // barrier shows. Covers what the kernels of this package use, no more.
 #pragma once
 
@@ -48,6 +48,7 @@ inline constexpr unsigned kLanes = 32;
 inline std::vector<Fiber> fibers;
 inline jmp_buf scheduler;
 inline unsigned running = 0;
+inline unsigned most_blocks = 0x7fffffff;  // fewer: loops over what does not fit into a grid run too
 inline std::function<void()> body;
 inline std::mt19937 random_order(1);
 
@@ -127,7 +128,7 @@ void launch(unsigned n_blocks, unsigned n_threads, const Kernel& kernel) {
   if (n_blocks == 0 || n_threads == 0 || n_threads > 1024) fail("wrong launch parameters");
   if (fibers.size() < n_threads) fibers.resize(n_threads);
   body = kernel;
-  gridDim.x = std::min(n_blocks, 3u);  // so that the loops over what does not fit into one grid run too
+  gridDim.x = std::min(n_blocks, most_blocks);
   blockDim.x = n_threads;
   std::vector<unsigned> blocks(gridDim.x);
   std::iota(blocks.begin(), blocks.end(), 0u);

@@ -1,7 +1,7 @@
 // The bindings of some ops, with their CUDA kernels run on the CPU.
-#include "../../../csrc/bind/bind.h"
 #include <pybind11/stl.h>
 
+#include "../../../csrc/bind/bind.h"
 #include "cuda_runtime.h"
 
 namespace {
@@ -23,6 +23,7 @@ std::vector<unsigned> pass_on(int barrier) {
 PYBIND11_MODULE(cuda_on_cpu, m) {
   uner3d::bind::bind_knn(m);
   uner3d::bind::bind_knn_cuda(m);
+  m.def("limit_grid", [](unsigned most_blocks) { cuda_on_cpu::most_blocks = most_blocks; });
   m.def("pass_on", &pass_on);
   m.def("seed", [](unsigned seed) { cuda_on_cpu::random_order.seed(seed); });
 }
