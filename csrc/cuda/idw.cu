@@ -33,8 +33,12 @@ __device__ __forceinline__ void blend(const Shared<K>& shared, const V* values, 
   });
 }
 
+// Blocks on a multiprocessor that leave each thread enough registers.
 template <int K>
-__global__ void __launch_bounds__(kIdwThreads<K>)
+constexpr int kBlocks = K <= 8 ? 7 : (K <= 16 ? 5 : 4);
+
+template <int K>
+__global__ void __launch_bounds__(kIdwThreads<K>, kBlocks<K>)
     forward(const __grid_constant__ Args a, const __grid_constant__ KnnLevels levels, core::Key<float> limit,
             const TypedRows values, const TypedRows out, const IdwChunk chunk) {
   __shared__ Shared<K> shared;

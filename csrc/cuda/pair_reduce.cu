@@ -37,7 +37,8 @@ __device__ __forceinline__ void add_channel(const PairReduceArgs& a, const Sorte
 }
 
 // A lane looks at one pair; where that is the first of its point, the whole warp adds up that point, a lane a channel.
-__global__ void __launch_bounds__(kThreads) reduce(const __grid_constant__ PairReduceArgs a, const SortedPairs pairs) {
+__global__ void __launch_bounds__(kThreads, 4)
+    reduce(const __grid_constant__ PairReduceArgs a, const SortedPairs pairs) {
   const int lane = threadIdx.x % kWarp;
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   const std::int64_t begin = a.grads.values != nullptr ? 0 : a.c + (a.grads.weights != nullptr ? 0 : 1);
