@@ -209,7 +209,7 @@ def _knn_cpu(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tu
 def _knn_cuda(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
     check_single_precision("points", points)
     queries, tree = queries.contiguous(), aligned(points, leaves, order, boxes, lowest)
-    dist2, idx = _knn_fake(*tree, queries, k, max_radius)
+    dist2, idx = _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius)
     device, stream = cuda_stream(points)
     if queries.shape[0] > 0:
         scratch = cuda_scratch(queries, cuda_kernel("knn_forward_scratch")(queries.shape[0], device))

@@ -114,11 +114,19 @@ inline void run_block(unsigned n_threads) {
     fiber.state = State::kReady;
     fiber.started = false;
   }
-  do {
+  for (bool ran = true, left = true; ran || left;) {
     std::shuffle(order.begin(), order.end(), random_order);
-    for (unsigned t : order)
-      if (fibers[t].state == State::kReady) resume(t);
-  } while (release(n_threads));
+    const auto warps = random_order();  // those that get on now; the others fall behind
+    ran = left = false;
+    for (unsigned t : order) {
+      if (fibers[t].state != State::kReady) continue;
+      if (((warps >> (t / kLanes)) & 1) != 0)
+        resume(t), ran = true;
+      else
+        left = true;
+    }
+    ran |= release(n_threads);
+  }
   for (unsigned t = 0; t < n_threads; ++t)
     if (fibers[t].state != State::kDone) running = t, fail("threads wait at different barriers");
 }
