@@ -305,5 +305,7 @@ def test_launches_are_rewritten_or_refused():
 
 
 def test_missing_barriers_show(emulated):
+    """Not always, but soon."""
+    emulated.limit_grid(2**31 - 1)
     expected = list(range(63, -1, -1))
-    assert emulated.pass_on(0) != expected and emulated.pass_on(1) != expected and emulated.pass_on(2) == expected
+    assert [all(emulated.pass_on(barrier) == expected for _ in range(20)) for barrier in range(3)] == [False, False, True]
