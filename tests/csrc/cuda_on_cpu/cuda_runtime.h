@@ -48,7 +48,7 @@ inline constexpr unsigned kLanes = 32;
 inline std::vector<Fiber> fibers;
 inline jmp_buf scheduler;
 inline unsigned running = 0;
-inline unsigned most_blocks = 0x7fffffff;  // fewer: loops over what does not fit into a grid run too
+inline bool whole_grids = true;  // else few blocks, so that loops over what does not fit into a grid run
 inline std::function<void()> body;
 inline std::mt19937 random_order(1);
 
@@ -136,7 +136,7 @@ void launch(unsigned n_blocks, unsigned n_threads, const Kernel& kernel) {
   if (n_blocks == 0 || n_threads == 0 || n_threads > 1024) fail("wrong launch parameters");
   if (fibers.size() < n_threads) fibers.resize(n_threads);
   body = kernel;
-  gridDim.x = std::min(n_blocks, most_blocks);
+  gridDim.x = whole_grids ? n_blocks : 1 + random_order() % std::min(n_blocks, 3u);
   blockDim.x = n_threads;
   std::vector<unsigned> blocks(gridDim.x);
   std::iota(blocks.begin(), blocks.end(), 0u);

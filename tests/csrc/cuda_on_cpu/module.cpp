@@ -23,7 +23,7 @@ std::vector<unsigned> pass_on(int barrier) {
 PYBIND11_MODULE(cuda_on_cpu, m) {
   uner3d::bind::bind_knn(m);
   uner3d::bind::bind_knn_cuda(m);
-  m.def("limit_grid", [](unsigned most_blocks) { cuda_on_cpu::most_blocks = most_blocks; });
+  m.def("use_whole_grids", [](bool whole) { cuda_on_cpu::whole_grids = whole; });
   m.def("pass_on", &pass_on);
   m.def("seed", [](unsigned seed) { cuda_on_cpu::random_order.seed(seed); });
 }
