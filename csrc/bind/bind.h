@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "../ops/knn.h"
+
 namespace uner3d::bind {
 
 namespace py = pybind11;
@@ -21,8 +23,20 @@ std::string typed(const char* name) {
   return std::string(name) + (sizeof(T) == 4 ? "_f32" : "_f64");
 }
 
+// Addresses of points, leaves, order, boxes and lowest, then the number of points.
+template <class T>
+KnnTree<T> make_tree(Address points, Address leaves, Address order, Address boxes, Address lowest, std::int64_t n) {
+  return {pointer<const T>(points),
+          pointer<const T>(leaves),
+          pointer<const std::int32_t>(order),
+          pointer<const T>(boxes),
+          pointer<const std::int32_t>(lowest),
+          n};
+}
+
 void bind_positional_encoding(py::module_& m);
 void bind_knn(py::module_& m);
+void bind_knn_cuda(py::module_& m);  // after bind_knn
 void bind_fuse_views(py::module_& m);
 void bind_view_weights(py::module_& m);
 void bind_sample_views(py::module_& m);

@@ -6,17 +6,6 @@
 namespace uner3d::bind {
 namespace {
 
-// Addresses of points, leaves, order, boxes and lowest, then the number of points.
-template <class T>
-KnnTree<T> make_tree(Address points, Address leaves, Address order, Address boxes, Address lowest, std::int64_t n) {
-  return {pointer<const T>(points),
-          pointer<const T>(leaves),
-          pointer<const std::int32_t>(order),
-          pointer<const T>(boxes),
-          pointer<const std::int32_t>(lowest),
-          n};
-}
-
 template <class T>
 void bind_knn_of(py::module_& m) {
   m.def(typed<T>("knn_build").c_str(), [](Address points, Address leaves, Address order, Address boxes, Address lowest,

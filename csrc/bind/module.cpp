@@ -7,6 +7,7 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_device(m);
   bind_positional_encoding(m);
   bind_knn(m);
+  bind_knn_cuda(m);
   bind_fuse_views(m);
   bind_view_weights(m);
   bind_sample_views(m);

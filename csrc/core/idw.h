@@ -4,9 +4,9 @@
 #pragma once
 
 #include <cmath>
-#include <limits>
 
 #include "hd.h"
+#include "limits.h"
 
 namespace uner3d::core {
 
@@ -37,14 +37,14 @@ struct IdwScale {
 template <class T>
 UNER3D_HD IdwScale<T> idw_scale(T nearest2, T softening2, T power) {
   const T s2 = nearest2 > softening2 ? nearest2 : softening2;
-  if (s2 < std::numeric_limits<T>::min()) return {power, T(0), T(0), true};
+  if (s2 < kSmallestNormal<T>) return {power, T(0), T(0), true};
   return {power, T(1) / s2, half_power(softening2 / s2, power), false};
 }
 
 // (d^power + eps) / s^power. Where the query lies on points that take it all: 1 for them, 0 (meaning none) elsewhere.
 template <class T>
 UNER3D_HD T idw_denominator(const IdwScale<T>& scale, T dist2) {
-  if (scale.coincident) return dist2 < std::numeric_limits<T>::min() ? T(1) : T(0);
+  if (scale.coincident) return dist2 < kSmallestNormal<T> ? T(1) : T(0);
   return half_power(dist2 * scale.inverse2, scale.power) + scale.softening;
 }
 
@@ -59,7 +59,7 @@ UNER3D_HD T idw_inverse_slope(const IdwScale<T>& scale, T dist2, T inverse) {
   const T x = dist2 * scale.inverse2;
   if (scale.coincident || !(x > T(0)) || !(inverse > T(0))) return T(0);
   const T power = half_power(x, scale.power);
-  if (!(power <= std::numeric_limits<T>::max())) return T(0);
+  if (!(power <= kLargest<T>)) return T(0);
   return -scale.power * (power / x) * inverse * inverse * scale.inverse2;
 }
 

@@ -1,6 +1,6 @@
 // Distances of a query to points and boxes, and the order in which neighbours are ranked.
-// Every translation unit that includes this file is compiled without contraction of a * b + c into one rounding, so
-// that all instruction sets (and the plain-torch twin) find the same bits.
+// No a * b + c is contracted into one rounding, so that all instruction sets, CUDA and the plain-torch twin find the
+// same bits: translation units of the CPU that include this file are compiled so, device code says so below.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,22 @@
 #include <limits>
 
 #include "hd.h"
+#include "limits.h"
 
 namespace uner3d::core {
+
+constexpr int kWidth = 16;     // points in a leaf, children of a group
+constexpr int kMaxLevels = 8;  // 16^8 = 2^32 exceeds the int32 indices
 
 // Sum of squared differences, never the expanded form: at coordinates of 1e6 the expanded one keeps no digit.
 template <class T>
 UNER3D_HD T distance2(T dx, T dy, T dz) {
+#if defined(__CUDA_ARCH__)
+  static_assert(sizeof(T) == 4, "device code searches in single precision");
+  return __fadd_rn(__fadd_rn(__fmul_rn(dx, dx), __fmul_rn(dy, dy)), __fmul_rn(dz, dz));
+#else
   return (dx * dx + dy * dy) + dz * dz;
+#endif
 }
 
 // How far `q` lies outside [low, high] along one axis.
@@ -77,7 +86,7 @@ constexpr std::int32_t kNoIndex = std::numeric_limits<std::int32_t>::max();
 // The rank no neighbour reaches: everything within `limit2` is below it. Squares that overflow are not neighbours.
 template <class T>
 UNER3D_HD Key<T> limit_key(T limit2) {
-  const T most = std::numeric_limits<T>::max();
+  const T most = kLargest<T>;
   return make_key<T>(limit2 < most ? limit2 : most, kNoIndex);
 }
 

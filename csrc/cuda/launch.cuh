@@ -12,6 +12,7 @@
 namespace uner3d::cuda {
 
 constexpr int kThreads = 256;  // per block, unless a kernel says otherwise
+constexpr int kWarp = 32;
 
 // Makes `device` current while it lives; the caller's device comes back on every way out.
 class DeviceGuard {
@@ -42,6 +43,13 @@ template <class Body>
 __device__ __forceinline__ void grid_stride(std::int64_t n, const Body& body) {
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) body(i);
+}
+
+// Largest x of the warp, all lanes of which must call.
+__device__ __forceinline__ std::uint32_t warp_max(std::uint32_t x) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, step));
+  return x;
 }
 
 // Whether 16-byte accesses are allowed at p.

@@ -40,4 +40,23 @@ template <class T>
 void idw_backward(const IdwArgs<T>& args, const T* grad_out, const IdwGrads<T>& grads, int n_threads);
 }  // namespace cpu
 
+namespace cuda {
+enum class ValueType : int { kFloat32, kFloat16, kBFloat16 };
+
+// Rows of values (n, c), or of as many queries, in one of the types; sums are in float32.
+struct TypedRows {
+  void* data;
+  ValueType type;
+};
+
+// As for knn (ops/knn.h); `args.values` is not read. Queries that are not finite get zeros.
+std::int64_t idw_forward_scratch(std::int64_t n_queries, int device);
+void idw_forward(const IdwArgs<float>& args, const TypedRows& values, const TypedRows& out, void* scratch, int device,
+                 void* stream);
+// grad_out has the type of the values. Point gradients are added up with atomics, in any order, or in a fixed order.
+std::int64_t idw_backward_scratch(std::int64_t n_queries, int k, bool fixed_order, int device);
+void idw_backward(const IdwArgs<float>& args, const TypedRows& values, const void* grad_out,
+                  const IdwGrads<float>& grads, bool fixed_order, void* scratch, int device, void* stream);
+}  // namespace cuda
+
 }  // namespace uner3d

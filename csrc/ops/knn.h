@@ -3,11 +3,13 @@
 
 #include <cstdint>
 
+#include "../core/knn.h"
+
 namespace uner3d {
 
+using core::kMaxLevels;
+using core::kWidth;
 constexpr int kMaxNeighbours = 64;
-constexpr int kWidth = 16;     // points in a leaf, children of a group
-constexpr int kMaxLevels = 8;  // 16^8 = 2^32 exceeds the int32 indices
 
 // The tree is implicit: leaf i holds the kd-ordered points [16 i, 16 i + 16); a group holds the boxes of 16 consecutive
 // leaves, or of 16 consecutive groups of the level below. All leaves and groups but the last of a level are full.
@@ -84,5 +86,18 @@ std::int64_t knn_forward(const KnnArgs<T>& args, int n_threads);
 template <class T>
 void knn_backward(const KnnGradArgs<T>& args, int n_threads);
 }  // namespace cpu
+
+// `stream` is a cudaStream_t of the device that holds the tensors; nothing is allocated, nothing waits. Points that are
+// not finite are never found, queries that are not finite find nothing. The tree must be aligned to 16 bytes; scratch
+// memory, aligned to 256, may be given back as soon as a function returns if it is reused in the order of the stream.
+namespace cuda {
+std::int64_t knn_build_scratch(std::int64_t n, int device);  // bytes
+void knn_build(const KnnBuildArgs<float>& args, void* scratch, int device, void* stream);
+std::int64_t knn_forward_scratch(std::int64_t n_queries, int device);
+void knn_forward(const KnnArgs<float>& args, void* scratch, int device, void* stream);
+// Adds up with atomics, in any order, where scratch is null; else in a fixed order.
+std::int64_t knn_backward_scratch(std::int64_t n_queries, int k, int device);
+void knn_backward(const KnnGradArgs<float>& args, void* scratch, int device, void* stream);
+}  // namespace cuda
 
 }  // namespace uner3d

@@ -212,6 +212,8 @@ def test_points_changed_in_place_are_noticed():
         (dict(max_radius=math.nan), ValueError, "max_radius: expected a value from 0"),
         (dict(index=torch.tensor([[0.0, 0, 0], [0, math.nan, 0]])), ValueError, r"points: .* nan.* in row 1"),
         (dict(queries=torch.tensor([[0.0, 0, 0], [0, 0, math.inf]])), ValueError, r"queries: .* inf.* in row 1"),
+        (dict(queries=torch.tensor([[math.nan, 0, 0]]), check=True), ValueError, r"queries: .*nan.* in row 0"),
+        (dict(index=torch.tensor([[math.nan, 0, 0]]), check=True), ValueError, r"points: .*nan.* in row 0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):

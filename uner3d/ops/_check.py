@@ -48,6 +48,12 @@ def check_tensor(
         raise ValueError(f"{name}: expected device {like.device}, got {value.device}")
 
 
+def check_single_precision(name: str, value: Tensor) -> None:
+    """Check the dtype of an argument of a CUDA kernel."""
+    if value.dtype != torch.float32:
+        raise TypeError(f"{name}: expected float32 on CUDA, got {value.dtype}")
+
+
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Check that a number lies in [low, high]."""
     if not low <= value <= high:

@@ -44,6 +44,16 @@ def cuda_stream(like: Tensor) -> tuple[int, int]:
     return index, torch.cuda.current_stream(index).cuda_stream
 
 
+def cuda_kernel(name: str) -> Callable:
+    """The launcher ``name`` of the CUDA kernels."""
+    return getattr(_native.cuda, f"{name}_cuda")
+
+
+def cuda_scratch(like: Tensor, n_bytes: int) -> Tensor:
+    """Memory that a launcher asked for, in the order of torch's current stream; may be dropped once it returned."""
+    return like.new_empty(n_bytes, dtype=torch.uint8)
+
+
 def _absent(name: str) -> Callable:
     def refuse(*_args: Any, **_kwargs: Any) -> Any:
         raise NotImplementedError(f"uner3d.ops.{name}: no CUDA kernel in this version; pass CPU tensors (x.cpu())")

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ._check import check_range, check_tensor
-from ._register import define, differentiable, typed
+from ._check import check_range, check_single_precision, check_tensor
+from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, differentiable, typed
 
 MAX_NEIGHBOURS = 64
 MAX_POINTS = 2**31 - 1
@@ -23,7 +23,9 @@ class KnnIndex:
     that ``points`` was changed in place, using the old one raises RuntimeError.
 
     Args:
-        points: (N, 3) float32 or float64, finite, N < 2^31, may be empty.
+        points: (N, 3) float32 or float64 (CPU), float32 (CUDA), finite, N < 2^31, may be empty. On CUDA, points that
+            are not finite are never found.
+        check: look for them on CUDA too and raise, which waits for the device; the CPU always does.
 
     Attributes:
         points: (N, 3) as given (contiguous), in the caller's order.
@@ -40,8 +42,10 @@ class KnnIndex:
     tensor([[1, 0]])
     """
 
-    def __init__(self, points: Tensor):
+    def __init__(self, points: Tensor, check: bool = False):
         check_tensor("points", points, ("N", 3))
+        if check:
+            refuse_not_finite("points", points)
         if points.shape[0] > MAX_POINTS:
             raise ValueError(f"points: expected at most {MAX_POINTS} rows, got {points.shape[0]}")
         self.points = points.contiguous()
@@ -61,37 +65,45 @@ class KnnIndex:
         return self.points, self.leaves, self.order, self.boxes, self.lowest
 
 
-def knn(index: KnnIndex | Tensor, queries: Tensor, k: int, max_radius: float | None = None) -> tuple[Tensor, Tensor]:
+def knn(
+    index: KnnIndex | Tensor, queries: Tensor, k: int, max_radius: float | None = None, check: bool = False
+) -> tuple[Tensor, Tensor]:
     """The ``k`` nearest points of every query, exactly.
 
     dist2 = ((px - qx)^2 + (py - qy)^2) + (pz - qz)^2, in the dtype of the points, every operation rounded by itself:
-    the same bits on every CPU, at any thread count. Neighbours come in ascending order, ties by lower index. Queries
-    are sorted inside; their order does not matter.
+    the same bits on every CPU, at any thread count, and on CUDA. Neighbours come in ascending order, ties by lower
+    index. Queries are sorted inside; their order does not matter.
 
     Args:
         index: a KnnIndex, or the points (N, 3) for an index used once.
-        queries: (M, 3), dtype and device of the points, finite.
+        queries: (M, 3), dtype and device of the points, finite. On CUDA, a query that is not finite finds nothing.
         k: 1 to 64; may exceed N.
         max_radius: neighbours farther than this do not count (those at this distance do); None means no limit.
+        check: look for points and queries that are not finite on CUDA too and raise, which waits for the device; the
+            CPU always does.
 
     Returns:
         dist2 (M, k), infinity where there are fewer than k neighbours; differentiable (once) in points and queries.
         idx (M, k) int64 into the points, -1 where there are fewer. A square that overflows is no neighbour.
+        On CUDA the gradients of points are added up in any order, or in a fixed one under
+        ``torch.use_deterministic_algorithms(True)``.
 
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came, or the row that is not finite.
         RuntimeError: the points were changed after the index was built.
     """
-    index = as_index(index)
+    index = as_index(index, check)
     check_tensor("queries", queries, ("M", 3), like=index.points)
     check_range("k", k, 1, MAX_NEIGHBOURS)
     check_radius(max_radius)
+    if check:
+        refuse_not_finite("queries", queries)
     return _KNN(*index.tensors(), queries, k, max_radius)
 
 
-def as_index(index: KnnIndex | Tensor) -> KnnIndex:
+def as_index(index: KnnIndex | Tensor, check: bool = False) -> KnnIndex:
     """``index`` itself, or a new one over points."""
-    return index if isinstance(index, KnnIndex) else KnnIndex(index)
+    return index if isinstance(index, KnnIndex) else KnnIndex(index, check)
 
 
 def check_radius(max_radius: float | None) -> None:
@@ -104,6 +116,13 @@ def check_finite(name: str, bad_row: int, value: Tensor) -> None:
     """Raise where a kernel reported a row that is not finite (-1: none)."""
     if bad_row >= 0:
         raise ValueError(f"{name}: expected finite coordinates, got {value[bad_row].tolist()} in row {bad_row}")
+
+
+def refuse_not_finite(name: str, value: Tensor) -> None:
+    """Raise where a row is not finite."""
+    bad = ~torch.isfinite(value.detach()).all(1)
+    if bad.any():
+        check_finite(name, int(bad.nonzero()[0]), value)
 
 
 def radius_or_infinity(max_radius: float | None) -> float:
@@ -155,6 +174,22 @@ def _build_cpu(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return tree
 
 
+def aligned(*tree: Tensor) -> tuple[Tensor, ...]:
+    """The tree as CUDA kernels read it, 16 bytes at a time; copied where someone moved it to an odd address."""
+    return tree[0], *(t if t.data_ptr() % 16 == 0 else t.clone() for t in tree[1:])
+
+
+def _build_cuda(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_single_precision("points", points)
+    points = points.contiguous()
+    tree = _build_fake(points)
+    device, stream = cuda_stream(points)
+    if points.shape[0] > 0:
+        scratch = cuda_scratch(points, cuda_kernel("knn_build_scratch")(points.shape[0], device))
+        cuda_kernel("knn_build")(*tree_addresses(points, *tree), scratch.data_ptr(), device, stream)
+    return tree
+
+
 def _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
     shape = (queries.shape[0], k)
     return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
@@ -168,6 +203,20 @@ def _knn_cpu(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tu
         queries.shape[0], k, radius_or_infinity(max_radius), torch.get_num_threads(),
     )  # fmt: skip
     check_finite("queries", bad, queries)
+    return dist2, idx
+
+
+def _knn_cuda(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
+    check_single_precision("points", points)
+    queries, tree = queries.contiguous(), aligned(points, leaves, order, boxes, lowest)
+    dist2, idx = _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius)
+    device, stream = cuda_stream(points)
+    if queries.shape[0] > 0:
+        scratch = cuda_scratch(queries, cuda_kernel("knn_forward_scratch")(queries.shape[0], device))
+        cuda_kernel("knn_forward")(
+            *tree_addresses(*tree), queries.data_ptr(), dist2.data_ptr(), idx.data_ptr(), queries.shape[0], k,
+            radius_or_infinity(max_radius), scratch.data_ptr(), device, stream,
+        )  # fmt: skip
     return dist2, idx
 
 
@@ -185,15 +234,35 @@ def _backward_cpu(grad: Tensor, points: Tensor, queries: Tensor, idx: Tensor) ->
     return grad_points, grad_queries
 
 
+def _backward_cuda(grad: Tensor, points: Tensor, queries: Tensor, idx: Tensor) -> tuple[Tensor, Tensor]:
+    check_single_precision("points", points)
+    grad, points, queries, idx = grad.contiguous(), points.contiguous(), queries.contiguous(), idx.contiguous()
+    grad_points, grad_queries = points.new_zeros(points.shape), queries.new_zeros(queries.shape)
+    device, stream = cuda_stream(points)
+    if queries.shape[0] > 0:
+        scratch = None
+        if torch.are_deterministic_algorithms_enabled():
+            scratch = cuda_scratch(points, cuda_kernel("knn_backward_scratch")(*idx.shape, device))
+        cuda_kernel("knn_backward")(
+            points.data_ptr(), queries.data_ptr(), idx.data_ptr(), grad.data_ptr(), grad_points.data_ptr(),
+            grad_queries.data_ptr(), points.shape[0], *idx.shape, 0 if scratch is None else scratch.data_ptr(), device,
+            stream,
+        )  # fmt: skip
+    return grad_points, grad_queries
+
+
 TREE_SCHEMA = "Tensor points, Tensor leaves, Tensor order, Tensor boxes, Tensor lowest"
-_BUILD = define("knn_build", "(Tensor points) -> (Tensor, Tensor, Tensor, Tensor)", cpu=_build_cpu, fake=_build_fake)
+_BUILD = define(
+    "knn_build", "(Tensor points) -> (Tensor, Tensor, Tensor, Tensor)",
+    cpu=_build_cpu, cuda=_build_cuda, fake=_build_fake,
+)  # fmt: skip
 _KNN = define(
     "knn", f"({TREE_SCHEMA}, Tensor queries, int k, float? max_radius) -> (Tensor, Tensor)",
-    cpu=_knn_cpu, fake=_knn_fake,
+    cpu=_knn_cpu, cuda=_knn_cuda, fake=_knn_fake,
 )  # fmt: skip
 _BACKWARD = define(
     "knn_backward", "(Tensor grad, Tensor points, Tensor queries, Tensor idx) -> (Tensor, Tensor)",
-    cpu=_backward_cpu, fake=_backward_fake,
+    cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 
