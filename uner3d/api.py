@@ -15,13 +15,14 @@ from uner3d.cloud.generate import CloudResult, write_cloud
 from uner3d.cloud.ply import Cloud, read_ply
 from uner3d.cloud.refine import refine_surfaces
 from uner3d.cloud.surface import SurfaceMaps, render_surfaces
+from uner3d.cloud.surface_file import read_surfaces, write_surfaces
 from uner3d.config import Config, preset_config
 from uner3d.data import load_scene
 from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, read_tensors, write_json, write_tensors
+from uner3d.train.checkpoint import load_run_config, read_tensors, write_json
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
@@ -113,19 +114,15 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
     """Surface maps of all training views and what they agree on; computed once per run, then read from its folder."""
     path = fitted.run / "surface.safetensors"
     if path.is_file() and path.stat().st_mtime >= (fitted.run / "model.safetensors").stat().st_mtime:
-        tensors, metadata = read_tensors(path)
-        maps = SurfaceMaps(tensors["depth"], tensors["K"], tensors["cam_from_unit"], int(metadata["stride"]))
-        names = ("points", "normals", "kept", "n_views", "ncc", "confidence", "owner")
-        return maps, Agreed(*(tensors[name] for name in names))
+        return read_surfaces(path)
     c = fitted.config
     return_free_memory()
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
-                           c.extract_stride, float(c.octaves), progress)  # fmt: skip
+                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6))  # fmt: skip
     if c.refine:
-        maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine)
+        maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine, _part(progress, 0.6, 0.4))
     agreed = agree(maps, fitted.photos, fitted.world.ranking, fitted.world.background)
-    tensors = {"depth": maps.depth, "K": maps.K, "cam_from_unit": maps.cam_from_unit, **vars(agreed)}
-    write_tensors(path, tensors, {"stride": str(maps.stride)})
+    write_surfaces(path, maps, agreed)
     return maps, agreed
 
 
@@ -197,6 +194,11 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
         if progress:
             progress((view + 1) / len(photos))
     return out
+
+
+def _part(progress: Progress | None, begin: float, share: float) -> Progress | None:
+    """Progress of a part of the work, as progress of the whole."""
+    return None if progress is None else lambda done: progress(begin + share * done)
 
 
 def _without_download(config: Config) -> Config:
