@@ -20,11 +20,11 @@ UNER3D_HD bool are_depths(T a, T b, T c, T d) {
   return (a > T(0)) & (b > T(0)) & (c > T(0)) & (d > T(0)) & (sum - sum == T(0));
 }
 
-// Visibility before it is clamped to [0, 1]: 1 at `tolerance` (relative) behind the surface at `depth`, 0 at twice
-// that.
+// Visibility before it is clamped to [0, 1], from the depth of the point over that of the surface: 1 at `tolerance`
+// behind the surface, 0 at twice that.
 template <class T>
-UNER3D_HD T visibility_ramp(T z, T depth, T inv_tolerance) {
-  return T(2) - (z / depth - T(1)) * inv_tolerance;
+UNER3D_HD T visibility_ramp(T depth_ratio, T inv_tolerance) {
+  return T(2) - (depth_ratio - T(1)) * inv_tolerance;
 }
 
 template <class T>

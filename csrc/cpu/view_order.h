@@ -89,9 +89,9 @@ inline void sort_by_key(std::uint64_t* items, std::uint64_t* scratch, std::int64
 // Writes to `order` (n <= 2^32) the places of the points, run by run in Morton order. Runs have a fixed size, so the
 // order does not depend on the thread count.
 template <class T>
-void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t* order) {
+void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t* order, std::int64_t run = kSortedRun) {
   const MortonGrid grid(points, n);
-  parallel_for(n, kSortedRun, n_threads, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(n, run, n_threads, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t count = end - begin;
     std::vector<std::uint64_t> items(static_cast<std::size_t>(2 * count));
     for (std::int64_t i = 0; i < count; ++i)
@@ -103,11 +103,11 @@ void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t*
 
 // Calls f(order, begin, end) for blocks of points; the order (null: as they come) covers one block.
 template <class T, class F>
-void for_ordered_blocks(const T* points, std::int64_t n, int n_threads, const F& f) {
+void for_ordered_blocks(const T* points, std::int64_t n, int n_threads, const F& f, std::int64_t run = kSortedRun) {
   std::vector<std::uint32_t> order(n >= kSortFrom ? static_cast<std::size_t>(std::min(n, kOrderBlock)) : 0);
   for (std::int64_t begin = 0; begin < n; begin += kOrderBlock) {
     const std::int64_t end = std::min(n, begin + kOrderBlock);
-    if (!order.empty()) morton_order(points + 3 * begin, end - begin, n_threads, order.data());
+    if (!order.empty()) morton_order(points + 3 * begin, end - begin, n_threads, order.data(), run);
     f(order.empty() ? nullptr : order.data(), begin, end);
   }
 }

@@ -144,15 +144,41 @@ struct TileCorners {
   T p00[kTile], p01[kTile], p10[kTile], p11[kTile];
 };
 
+// Two neighbouring pixels of a row, at `from` and after it.
+template <class T>
+inline __attribute__((always_inline)) void copy_pair(const T* from, T* to) {
+  __builtin_memcpy(to, from, 2 * sizeof(T));
+}
+
+// Both pixels of a row come in one read, and lie in memory for the vector loops: several times as fast as reads of one
+// pixel each, which compilers put together lane by lane. A pair may not reach beyond the row.
 template <class T>
 void gather(const T* map, std::int32_t width, const TileView<T>& at, TileCorners<T>& out) {
+  T top[2 * kTile], bottom[2 * kTile];
+  std::int32_t top_at[kTile], bottom_at[kTile];
+  const std::int32_t last = width > 2 ? width - 2 : 0;  // where a pair may begin
 #pragma omp simd
   for (int p = 0; p < kTile; ++p) {
-    const std::int32_t top = at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
-    out.p00[p] = map[top];
-    out.p01[p] = map[top + at.column_step[p]];
-    out.p10[p] = map[bottom];
-    out.p11[p] = map[bottom + at.column_step[p]];
+    top_at[p] = at.row[p] * width + (at.column[p] < last ? at.column[p] : last);
+    bottom_at[p] = top_at[p] + at.row_step[p] * width;
+  }
+  for (int p = 0; p < kTile; ++p) {
+    if (width > 1) {
+      copy_pair(map + top_at[p], top + 2 * p);
+      copy_pair(map + bottom_at[p], bottom + 2 * p);
+    } else {
+      top[2 * p] = top[2 * p + 1] = map[top_at[p]];
+      bottom[2 * p] = bottom[2 * p + 1] = map[bottom_at[p]];
+    }
+  }
+#pragma omp simd
+  for (int p = 0; p < kTile; ++p) {
+    const bool is_second = at.column[p] > last, is_pair = at.column_step[p] != 0;
+    const T top0 = top[2 * p], top1 = top[2 * p + 1], bottom0 = bottom[2 * p], bottom1 = bottom[2 * p + 1];
+    out.p00[p] = is_second ? top1 : top0;
+    out.p01[p] = is_second | is_pair ? top1 : top0;
+    out.p10[p] = is_second ? bottom1 : bottom0;
+    out.p11[p] = is_second | is_pair ? bottom1 : bottom0;
   }
 }
 

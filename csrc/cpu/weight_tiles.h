@@ -13,9 +13,9 @@ template <class T>
 struct WeightTile {
   T ray_x[kTile], ray_y[kTile], ray_z[kTile], inv_length[kTile], cosine[kTile];  // only with directions
   TileCorners<T> mask_corners, depth_corners;                                    // only with masks, with depths
+  T inv_depth[kTile], ramp[kTile], known[kTile];                                 // only with depths; known: 1 or 0
   T angle[kTile], mask[kTile], visibility[kTile];                                // 1 where absent
   T angle_slope[kTile];                                                          // to the cosine
-  T z_slope[kTile], depth_slope[kTile];                                          // of the visibility
 };
 
 // angle = cosine^power and its derivative. Integer powers, the usual ones, by repeated squaring, whose error grows with
@@ -27,22 +27,23 @@ void raise_cosines(T power, WeightTile<T>& w) {
     for (int p = 0; p < kTile; ++p) {
       const bool lit = w.cosine[p] > T(0);
       w.angle[p] = std::pow(w.cosine[p], power);
-      w.angle_slope[p] = lit && power > T(0) ? power * std::pow(w.cosine[p], power - T(1)) : T(0);
+      w.angle_slope[p] = lit ? power * (w.angle[p] / w.cosine[p]) : T(0);
     }
     return;
   }
-  T square[kTile], lower[kTile];
-  for (int p = 0; p < kTile; ++p) square[p] = w.cosine[p], lower[p] = T(1);
-  for (int bits = static_cast<int>(power) - 1; bits > 0; bits >>= 1) {
-    if (bits & 1)
-      for (int p = 0; p < kTile; ++p) lower[p] *= square[p];
-    for (int p = 0; p < kTile; ++p) square[p] *= square[p];
+  using V = typename Lanes<T, kVectorBytes / sizeof(T)>::type;
+  for (int p = 0; p < kTile; p += kVectorBytes / static_cast<int>(sizeof(T))) {
+    const V cosine = load<V>(w.cosine + p);
+    V square = cosine, lower = V{} + T(1);
+    for (int bits = static_cast<int>(power) - 1; bits > 0; bits >>= 1) {
+      if (bits & 1) lower *= square;
+      square *= square;
+    }
+    store(w.angle + p, V(lower * cosine));
+    store(w.angle_slope + p, V(power * lower));
   }
 #pragma omp simd
-  for (int p = 0; p < kTile; ++p) {
-    w.angle[p] = lower[p] * w.cosine[p];
-    w.angle_slope[p] = w.cosine[p] > T(0) ? power * lower[p] : T(0);
-  }
+  for (int p = 0; p < kTile; ++p) w.angle_slope[p] = w.cosine[p] > T(0) ? w.angle_slope[p] : T(0);
 }
 
 template <class T>
@@ -72,25 +73,24 @@ void weigh_masks(const TileView<T>& at, WeightTile<T>& w) {
 template <class T>
 void weigh_depths(const TileView<T>& at, T inv_tolerance, WeightTile<T>& w) {
   TileCorners<T>& c = w.depth_corners;
-  T unknown[kTile];
 #pragma omp simd
-  for (int p = 0; p < kTile; ++p) unknown[p] = core::are_depths(c.p00[p], c.p01[p], c.p10[p], c.p11[p]) ? T(0) : T(1);
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) {  // a flat patch for those unknown: no gradient, nothing that is not a number
-    c.p00[p] = unknown[p] > T(0) ? T(1) : c.p00[p];
-    c.p01[p] = unknown[p] > T(0) ? T(1) : c.p01[p];
-    c.p10[p] = unknown[p] > T(0) ? T(1) : c.p10[p];
-    c.p11[p] = unknown[p] > T(0) ? T(1) : c.p11[p];
+  for (int p = 0; p < kTile; ++p) {
+    const T p00 = c.p00[p], p01 = c.p01[p], p10 = c.p10[p], p11 = c.p11[p];
+    const bool known = core::are_depths(p00, p01, p10, p11);
+    w.known[p] = known ? T(1) : T(0);
+    c.p00[p] = known ? p00 : T(1);  // a flat patch for those unknown: no gradient, nothing that is not a number
+    c.p01[p] = known ? p01 : T(1);
+    c.p10[p] = known ? p10 : T(1);
+    c.p11[p] = known ? p11 : T(1);
   }
 #pragma omp simd
   for (int p = 0; p < kTile; ++p) {
-    const T depth = core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
-    const T ramp = core::visibility_ramp(at.z[p], depth, inv_tolerance);
+    const T inv_depth = T(1) / core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
+    const T ramp = core::visibility_ramp(at.z[p] * inv_depth, inv_tolerance);
     const T visible = core::clamp_to_unit(ramp);
-    const T slope = visible == ramp ? (T(1) - unknown[p]) * inv_tolerance / depth : T(0);
-    w.visibility[p] = visible > unknown[p] ? visible : unknown[p];
-    w.z_slope[p] = -slope;
-    w.depth_slope[p] = slope * at.z[p] / depth;
+    w.inv_depth[p] = inv_depth;
+    w.ramp[p] = ramp;
+    w.visibility[p] = w.known[p] > T(0) ? visible : T(1);
   }
 }
 
@@ -109,8 +109,91 @@ void weigh(const Args& a, const core::Camera<T>& camera, std::int64_t view, cons
 }
 
 template <class T>
-bool any_seen(const PointTile<T>& tile, const TileView<T>& at) {
-  return std::any_of(at.seen, at.seen + tile.n, [](std::int32_t seen) { return seen != 0; });
+bool any_seen(const TileView<T>& at) {  // what fills up the last tile repeats its last point
+  std::int32_t seen = 0;
+  for (int p = 0; p < kTile; ++p) seen |= at.seen[p];
+  return seen != 0;
+}
+
+// Asks for the pixels that weigh() will read: of every second point, whose neighbour in the order mostly lies beside
+// it.
+template <class Args, class T>
+void fetch_pixels(const Args& a, std::int64_t view, const TileView<T>& at) {
+  const std::int64_t map = view * a.views.height * a.views.width;
+  const std::int32_t width = static_cast<std::int32_t>(a.views.width);
+  for (int p = 0; p < kTile; p += 2) {
+    const std::int64_t top = map + at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
+    if (a.masks) __builtin_prefetch(a.masks + top), __builtin_prefetch(a.masks + bottom);
+    if (a.depths) __builtin_prefetch(a.depths + top), __builtin_prefetch(a.depths + bottom);
+  }
+}
+
+// Calls f(view, at) for the views that see any point of a tile, and none(view) for the others. Each tile is projected
+// one view ahead, so that the pixels it needs are on their way.
+template <class Args, class T, class Next, class F, class None>
+inline __attribute__((always_inline)) void for_views(const Args& a, const std::vector<core::Camera<T>>& cameras,
+                                                     const PointTile<T>& tile, const Next& next, const F& f,
+                                                     const None& none) {
+  TileView<T> at[2];
+  const auto project = [&](std::int64_t v) {
+    project_tile(cameras[v], a.views, tile, at[v & 1]);
+    fetch_pixels(a, v, at[v & 1]);
+  };
+  if (a.views.n_views > 0) project(0);
+  for (std::int64_t v = 0; v < a.views.n_views; ++v) {
+    next.fetch(v);
+    if (v + 1 < a.views.n_views) project(v + 1);
+    if (any_seen(at[v & 1]))
+      f(v, at[v & 1]);
+    else
+      none(v);
+  }
+}
+
+constexpr std::int64_t kTilesPerChunk = 16;
+// Points sorted together. Maps of one or two values a pixel stay cached even so, the rows of the points and views are
+// what costs, and several threads can sort.
+constexpr std::int64_t kWeightRun = std::int64_t(1) << 18;
+
+// Arrays of `stride` values a point that are read or written tile by tile.
+template <class T>
+struct PointRows {
+  const T* data;  // may be null
+  std::int64_t stride;
+};
+
+// Asks for what the tile after the current one will read and write, which lies far apart in sorted order: some of it
+// with every view, since the processor waits on many requests at once.
+template <class T, int kArrays>
+struct NextTile {
+  const std::uint32_t* order;  // of the first point; null: the order they come in, in which nothing needs asking for
+  std::int64_t base, n, n_views;
+  PointRows<T> rows[kArrays];
+
+  void fetch(std::int64_t view) const {
+    for (std::int64_t i = n * view / n_views; i < n * (view + 1) / n_views; ++i)
+      for (const PointRows<T>& r : rows)
+        if (r.data) prefetch(r.data + (base + order[i]) * r.stride, r.stride);
+  }
+};
+
+// Calls f(tile, directions, next) over the points begin..end; the directions, where given, lie in a tile of their own;
+// f must call next.fetch(view) for every view. `rows`: what f uses besides the points and directions.
+template <class Args, class F, class... Rows>
+void for_weight_tiles(const Args& a, const std::uint32_t* order, std::int64_t base, std::int64_t begin,
+                      std::int64_t end, const F& f, Rows... rows) {
+  using T = std::decay_t<decltype(*a.points)>;
+  PointTile<T> tile, directions{};
+  NextTile<T, 2 + sizeof...(Rows)> next{order, base, 0, a.views.n_views, {{a.points, 3}, {a.directions, 3}, rows...}};
+  for (std::int64_t i = begin; i < end; i += kTile) {
+    load_tile(a.points, order, base, i, end, tile);
+    if (a.directions) load_like(a.directions, tile, directions);
+    if (order) {
+      next.order = order + (i + kTile - base);
+      next.n = std::max<std::int64_t>(0, std::min<std::int64_t>(kTile, end - i - kTile));
+    }
+    f(tile, directions, next);
+  }
 }
 
 }  // namespace uner3d::cpu
