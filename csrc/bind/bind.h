@@ -24,9 +24,13 @@ std::string typed(const char* name) {
 void bind_positional_encoding(py::module_& m);
 void bind_knn(py::module_& m);
 void bind_fuse_views(py::module_& m);
+void bind_fuse_views_cuda(py::module_& m);
 void bind_view_weights(py::module_& m);
+void bind_view_weights_cuda(py::module_& m);
 void bind_sample_views(py::module_& m);
+void bind_sample_views_cuda(py::module_& m);
 void bind_composite(py::module_& m);
+void bind_composite_cuda(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);
 
