@@ -75,9 +75,10 @@ __device__ __forceinline__ ViewSums visit_views(const Args& a, const Group& grou
       if (kMaps && share > 0) scatter(lane, a.grad_maps, at, share * g);
       if (kPoints) sums = sum_channels(corners, at, x, g, rows);
     }
-    if (!kPoints) continue;
-    sums = {group.sum(sums.weight), group.sum(sums.u), group.sum(sums.v)};
-    if (left != 0 && group.lane == source) kept = sums;
+    if constexpr (kPoints) {
+      sums = {group.sum(sums.weight), group.sum(sums.u), group.sum(sums.v)};
+      if (left != 0 && group.lane == source) kept = sums;
+    }
   }
   return kept;
 }
@@ -94,6 +95,18 @@ __device__ __forceinline__ void give_weight(const Args& a, const Group& group, d
   } else if (a.grad_weights && exists && point < a.n_points) {
     float& to = a.grad_weights[point * a.views.n_views + view];
     to = is_first ? grad : to + grad;
+  }
+}
+
+// The sum over the group's lanes to the point.
+__device__ __forceinline__ void give_point(const Args& a, const Group& group, std::int64_t point, bool is_first,
+                                           const float* grad) {
+#pragma unroll
+  for (int k = 0; k < 3; ++k) {
+    const float total = group.sum(grad[k]);
+    if (point >= a.n_points || group.lane != 0) continue;
+    float& to = a.grad_points[3 * point + k];
+    to = is_first ? total : to + total;
   }
 }
 
@@ -116,19 +129,14 @@ __device__ __forceinline__ void grad_channels(const Args& a, const Camera* camer
     const bool follows = raw >= 0;  // from zero a weight can only grow
     const float share = positive_part(raw) * rows.inv_sum;
     const ViewSums sums = visit_views<M, L, kMaps, kPoints>(a, group, lane, rows, first, own, share, follows);
-    if (!kPoints) continue;
-    give_weight(a, group, partials, point, view, is_first, follows ? to_sum + rows.inv_sum * sums.weight : 0.0f);
-    if (follows && share > 0)
-      core::project_backward(cameras[view], own.u, own.v, own.inv_z, share * sums.u, share * sums.v, grad_point);
-  }
-  if (!kPoints || !a.grad_points) return;
-#pragma unroll
-  for (int k = 0; k < 3; ++k) {
-    const float total = group.sum(grad_point[k]);
-    if (point < a.n_points && group.lane == 0) {
-      float& to = a.grad_points[3 * point + k];
-      to = is_first ? total : to + total;
+    if constexpr (kPoints) {
+      give_weight(a, group, partials, point, view, is_first, follows ? to_sum + rows.inv_sum * sums.weight : 0.0f);
+      if (share > 0)
+        core::project_backward(cameras[view], own.u, own.v, own.inv_z, share * sums.u, share * sums.v, grad_point);
     }
+  }
+  if constexpr (kPoints) {
+    if (a.grad_points) give_point(a, group, point, is_first, grad_point);
   }
 }
 

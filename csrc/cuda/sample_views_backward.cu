@@ -15,10 +15,13 @@ template <class M, class L, bool kMaps, bool kPoints>
 __device__ __forceinline__ float2 grad_pair(const Args& a, const L& lane, std::int64_t pair, const Footprint& at) {
   const auto g = lane.load(a.grad_values + pair * a.n_channels);
   if (kMaps) scatter(lane, a.grad_maps, at, g);
-  if (!kPoints) return {0.0f, 0.0f};
-  const auto c = load_corners(lane, reinterpret_cast<const M*>(a.maps), at);
-  return {(g * core::bilinear_du(c.p00, c.p01, c.p10, c.p11, at.ay)).sum(),
-          (g * core::bilinear_dv(c.p00, c.p01, c.p10, c.p11, at.ax)).sum()};
+  float2 sums{0.0f, 0.0f};
+  if constexpr (kPoints) {
+    const auto c = load_corners(lane, reinterpret_cast<const M*>(a.maps), at);
+    sums.x = (g * core::bilinear_du(c.p00, c.p01, c.p10, c.p11, at.ay)).sum();
+    sums.y = (g * core::bilinear_dv(c.p00, c.p01, c.p10, c.p11, at.ax)).sum();
+  }
+  return sums;
 }
 
 // The views of a batch, one a lane; returns the sums over all channels that belong to this lane's view.
@@ -41,9 +44,10 @@ __device__ __forceinline__ float2 visit_views(const Args& a, const Group& group,
         sums.x += part.x, sums.y += part.y;
       }
     }
-    if (!kPoints) continue;
-    sums = {group.sum(sums.x), group.sum(sums.y)};
-    if (left != 0 && group.lane == source) kept = sums;
+    if constexpr (kPoints) {
+      sums = {group.sum(sums.x), group.sum(sums.y)};
+      if (left != 0 && group.lane == source) kept = sums;
+    }
   }
   return kept;
 }
@@ -64,11 +68,12 @@ __global__ void __launch_bounds__(kThreads)
       if (kPoints && own.seen)
         core::project_backward(staged[view], own.u, own.v, own.inv_z, sums.x, sums.y, grad);
     }
-    if (!kPoints) return;
+    if constexpr (kPoints) {
 #pragma unroll
-    for (int k = 0; k < 3; ++k) {
-      const float total = group.sum(grad[k]);
-      if (point < a.n_points && group.lane == 0) a.grad_points[3 * point + k] = total;
+      for (int k = 0; k < 3; ++k) {
+        const float total = group.sum(grad[k]);
+        if (point < a.n_points && group.lane == 0) a.grad_points[3 * point + k] = total;
+      }
     }
   });
 }
