@@ -1,5 +1,4 @@
 #include "../ops/composite.h"
-
 #include "bind.h"
 
 namespace uner3d::bind {

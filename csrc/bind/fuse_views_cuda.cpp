@@ -63,9 +63,8 @@ void backward_sorted(Address maps, Address K, Address cam_from_world, Address po
                      bool weights_per_point, Address mean, Address var, Address weight_sum, Address grad_mean,
                      Address grad_var, Address grad_weight_sum, Address grad_maps, Address grad_weights,
                      Address grad_points, std::int64_t n_views, std::int64_t height, std::int64_t width,
-                     std::int64_t n_channels, std::int64_t n_points, Address keys, Address order,
-                     std::int64_t n_pairs, std::int64_t first_point, int map_type, Address cameras, int device,
-                     Address stream) {
+                     std::int64_t n_channels, std::int64_t n_points, Address keys, Address order, std::int64_t n_pairs,
+                     std::int64_t first_point, int map_type, Address cameras, int device, Address stream) {
   const auto args = grad_args(maps, K, cam_from_world, points, view_weights, weights_per_point, mean, var, weight_sum,
                               grad_mean, grad_var, grad_weight_sum, grad_maps, grad_weights, grad_points, n_views,
                               height, width, n_channels, n_points);

@@ -1,5 +1,4 @@
 #include "../ops/sample_views.h"
-
 #include "view_launch.h"
 
 namespace uner3d::bind {

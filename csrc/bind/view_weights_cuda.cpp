@@ -1,5 +1,4 @@
 #include "../ops/view_weights.h"
-
 #include "view_launch.h"
 
 namespace uner3d::bind {
@@ -8,8 +7,8 @@ namespace {
 ViewWeightsGradArgs<float> grad_args(Address points, Address K, Address cam_from_world, Address depths, Address masks,
                                      Address directions, double angle_power, double depth_tolerance,
                                      Address grad_weights, Address grad_points, Address grad_directions,
-                                     Address grad_masks, Address grad_depths, std::int64_t n_views,
-                                     std::int64_t height, std::int64_t width, std::int64_t n_points) {
+                                     Address grad_masks, Address grad_depths, std::int64_t n_views, std::int64_t height,
+                                     std::int64_t width, std::int64_t n_points) {
   return {{pointer<const float>(K), pointer<const float>(cam_from_world), n_views, height, width},
           pointer<const float>(points),
           pointer<const float>(depths),
@@ -45,8 +44,8 @@ void forward(Address points, Address K, Address cam_from_world, Address depths, 
 void backward(Address points, Address K, Address cam_from_world, Address depths, Address masks, Address directions,
               double angle_power, double depth_tolerance, Address grad_weights, Address grad_points,
               Address grad_directions, Address grad_masks, Address grad_depths, std::int64_t n_views,
-              std::int64_t height, std::int64_t width, std::int64_t n_points, int map_type, Address cameras,
-              int device, Address stream) {
+              std::int64_t height, std::int64_t width, std::int64_t n_points, int map_type, Address cameras, int device,
+              Address stream) {
   const auto args =
       grad_args(points, K, cam_from_world, depths, masks, directions, angle_power, depth_tolerance, grad_weights,
                 grad_points, grad_directions, grad_masks, grad_depths, n_views, height, width, n_points);
@@ -57,9 +56,9 @@ void backward(Address points, Address K, Address cam_from_world, Address depths,
 void backward_sorted(Address points, Address K, Address cam_from_world, Address depths, Address masks,
                      Address directions, double angle_power, double depth_tolerance, Address grad_weights,
                      Address grad_points, Address grad_directions, Address grad_masks, Address grad_depths,
-                     std::int64_t n_views, std::int64_t height, std::int64_t width, std::int64_t n_points,
-                     Address keys, Address order, std::int64_t n_pairs, std::int64_t first_point, int map_type,
-                     Address cameras, int device, Address stream) {
+                     std::int64_t n_views, std::int64_t height, std::int64_t width, std::int64_t n_points, Address keys,
+                     Address order, std::int64_t n_pairs, std::int64_t first_point, int map_type, Address cameras,
+                     int device, Address stream) {
   const auto args =
       grad_args(points, K, cam_from_world, depths, masks, directions, angle_power, depth_tolerance, grad_weights,
                 grad_points, grad_directions, grad_masks, grad_depths, n_views, height, width, n_points);

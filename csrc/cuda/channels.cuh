@@ -25,9 +25,7 @@ __device__ __forceinline__ float to_float(Bfloat16 x) {
 
 // Through the read-only path: maps and rows never change while a kernel runs.
 __device__ __forceinline__ float read(const float* p) { return __ldg(p); }
-__device__ __forceinline__ Half read(const Half* p) {
-  return {__ldg(reinterpret_cast<const std::uint16_t*>(p))};
-}
+__device__ __forceinline__ Half read(const Half* p) { return {__ldg(reinterpret_cast<const std::uint16_t*>(p))}; }
 __device__ __forceinline__ Bfloat16 read(const Bfloat16* p) {
   return {__ldg(reinterpret_cast<const std::uint16_t*>(p))};
 }
@@ -82,8 +80,11 @@ struct Word<16> {
 };
 
 __device__ __forceinline__ void atomic_add4(float* to, float a, float b, float c, float d) {
-#if __CUDA_ARCH__ >= 900 && (__CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 1))
-  atomicAdd(reinterpret_cast<float4*>(to), make_float4(a, b, c, d));  // one red.global.add.v4.f32
+#if !defined(__CUDACC__)
+  atomicAdd(reinterpret_cast<float4*>(to), make_float4(a, b, c, d));  // compiled for the host by a test
+#elif __CUDA_ARCH__ >= 900 && (__CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 1))
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "f"(a), "f"(b),
+               "f"(c), "f"(d));
 #else
   atomicAdd(to, a);
   atomicAdd(to + 1, b);
@@ -94,16 +95,15 @@ __device__ __forceinline__ void atomic_add4(float* to, float a, float b, float c
 
 // Which channels of a row a lane holds in a round: kWidth neighbouring ones, moved together (kVector; rows must be
 // aligned to 16 bytes of floats and the number of channels a multiple of kWidth), or kWidth a group's width apart.
-template <int kWidth_, bool kVector>
+template <int kWidth_, bool kVector_>
 struct Layout {
   static constexpr int kWidth = kWidth_;
+  static constexpr bool kVector = kVector_;
   using Values = Channels<kWidth>;
   int first, stride, n_channels;
 
   __device__ __forceinline__ Layout(const Group& group, int round, int n)
-      : first(round + (kVector ? kWidth * group.lane : group.lane)),
-        stride(kVector ? 1 : group.width),
-        n_channels(n) {}
+      : first(round + (kVector ? kWidth * group.lane : group.lane)), stride(kVector ? 1 : group.width), n_channels(n) {}
 
   // Channels of a round.
   __device__ __forceinline__ static int span(const Group& group) { return kWidth * group.width; }

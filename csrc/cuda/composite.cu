@@ -14,7 +14,8 @@ __device__ __forceinline__ void add_channels(const Group& group, float weight, c
     float sum = 0;
     for (int k = 0; k < group.width; ++k) {
       const float w = group.from(weight, k);
-      if (k < count && c < n_channels && w != 0) sum += w * __ldg(colour + k * static_cast<std::int64_t>(n_channels) + c);
+      if (k < count && c < n_channels && w != 0)
+        sum += w * __ldg(colour + k * static_cast<std::int64_t>(n_channels) + c);
     }
     if (count > 0 && c < n_channels) out[c] += sum;
   }
@@ -60,7 +61,7 @@ __device__ __forceinline__ void composite_ray(const Args& a, const Group& group,
 }
 
 template <bool kPacked, int kChannels>
-__global__ void __launch_bounds__(kThreads) composite_rays(const __grid_constant__ Args a, int log_width) {
+__global__ void __launch_bounds__(kThreads, 4) composite_rays(const __grid_constant__ Args a, int log_width) {
   const Group group(log_width);
   for_groups(group, a.in.n_rays, [&](std::int64_t r) { composite_ray<kPacked, kChannels>(a, group, r); });
 }

@@ -69,15 +69,16 @@ __device__ __forceinline__ void edge_grads(const Args& a, const Group& group, co
     out[2 * i] = own.shift - own.stretch;
     out[2 * i + 1] = own.shift + own.stretch;
   } else {
-    const float next_shift = group.next(own.shift, behind.shift), next_stretch = group.next(own.stretch, behind.stretch);
+    const float next_shift = group.next(own.shift, behind.shift),
+                next_stretch = group.next(own.stretch, behind.stretch);
     if (inside) out[i + 1] = own.shift + next_shift + (own.stretch - next_stretch);
     if (inside && i == 0) out[0] = own.shift - own.stretch;
     behind = {group.from(own.shift, 0), group.from(own.stretch, 0)};
   }
 }
 
-// What light arrives at every block but the first goes to where the gradient of the block's first sample will be: lane 0
-// writes it there and is the only one to read it.
+// What light arrives at every block but the first goes to where the gradient of the block's first sample will be: lane
+// 0 writes it there and is the only one to read it.
 template <bool kPacked>
 __device__ __forceinline__ void store_arrivals(const Args& a, const Group& group, const Ray& ray) {
   float transmittance = 1;
@@ -129,7 +130,7 @@ __device__ __forceinline__ void grad_ray(const Args& a, const Group& group, std:
 }
 
 template <bool kPacked, int kChannels>
-__global__ void __launch_bounds__(kThreads) grad_rays(const __grid_constant__ Args a, int log_width) {
+__global__ void __launch_bounds__(kThreads, 4) grad_rays(const __grid_constant__ Args a, int log_width) {
   const Group group(log_width);
   for_groups(group, a.in.n_rays, [&](std::int64_t r) { grad_ray<kPacked, kChannels>(a, group, r); });
 }

@@ -63,7 +63,7 @@ __device__ __forceinline__ float fuse_channels(const Args& a, const Camera* came
 }
 
 template <class M, class L>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, L::kWidth > 4 ? 2 : 3)
     fuse_points(const __grid_constant__ Args a, const float* cameras, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group group(log_width);

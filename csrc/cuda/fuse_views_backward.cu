@@ -141,7 +141,7 @@ __device__ __forceinline__ void grad_channels(const Args& a, const Camera* camer
 }
 
 template <class M, class L, bool kMaps, bool kPoints>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     grad_fused(const __grid_constant__ Args a, const float* cameras, double* partials, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group group(log_width);
@@ -168,7 +168,8 @@ void fuse_views_backward(const Args& args, double* partials, const ViewLaunch& l
   const DeviceGuard guard(launch.device);
   make_cameras(args.views, launch);
   bool rows = true;
-  for (const float* row : {args.mean, args.var, args.grad_mean, args.grad_var, static_cast<const float*>(args.grad_maps)})
+  for (const float* row :
+       {args.mean, args.var, args.grad_mean, args.grad_var, static_cast<const float*>(args.grad_maps)})
     rows = rows && fits_vector(row, args.n_channels);
   const int log_width = log_group(ceil_div(args.n_channels, kWidth));
   with_map_layout<kWidth>(launch.map_type, args.maps, args.n_channels, rows, [&](auto choice) {

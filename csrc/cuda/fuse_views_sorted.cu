@@ -10,7 +10,7 @@ namespace {
 using Args = FuseViewsGradArgs<float>;
 
 template <class M, class L>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     grad_sorted(const __grid_constant__ Args a, const __grid_constant__ ViewPairs pairs, const float* cameras,
                 int parity, int log_width) {
   const M* maps = reinterpret_cast<const M*>(a.maps);

@@ -28,7 +28,7 @@ __device__ __forceinline__ void sample_pair(const Args& a, const Group& group, s
 }
 
 template <class M, class L>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, L::kVector ? 4 : 2)
     sample_pairs(const __grid_constant__ Args a, const float* cameras, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group warp(kLogWarp), group(log_width);
@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(kThreads)
       const int at_view = warp.from(view, source);
       const std::int32_t pixel = warp.from(tap.pixel, source);
       const float ax = warp.from(tap.ax, source), ay = warp.from(tap.ay, source);
-      if (first + source < n_pairs)
-        sample_pair<M, L>(a, group, first + source, at_view, at_view >= 0, pixel, ax, ay);
+      if (first + source < n_pairs) sample_pair<M, L>(a, group, first + source, at_view, at_view >= 0, pixel, ax, ay);
     }
   });
 }

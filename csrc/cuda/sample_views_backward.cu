@@ -39,8 +39,8 @@ __device__ __forceinline__ float2 visit_views(const Args& a, const Group& group,
       const int view = first + source;
       const Footprint at = footprint(a.views, a.n_channels, view, pixel, ax, ay);
       for (int round = 0; round < n_channels; round += L::span(group)) {
-        const float2 part = grad_pair<M, L, kMaps, kPoints>(a, L(group, round, n_channels),
-                                                            point * a.views.n_views + view, at);
+        const float2 part =
+            grad_pair<M, L, kMaps, kPoints>(a, L(group, round, n_channels), point * a.views.n_views + view, at);
         sums.x += part.x, sums.y += part.y;
       }
     }
@@ -53,7 +53,7 @@ __device__ __forceinline__ float2 visit_views(const Args& a, const Group& group,
 }
 
 template <class M, class L, bool kMaps, bool kPoints>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     grad_samples(const __grid_constant__ Args a, const float* cameras, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group group(log_width);
@@ -65,8 +65,7 @@ __global__ void __launch_bounds__(kThreads)
       Tap own{};
       if (point < a.n_points && view < n_views) own = find_tap(staged[view], a.points + 3 * point, a.views);
       const float2 sums = visit_views<M, L, kMaps, kPoints>(a, group, point, first, own);
-      if (kPoints && own.seen)
-        core::project_backward(staged[view], own.u, own.v, own.inv_z, sums.x, sums.y, grad);
+      if (kPoints && own.seen) core::project_backward(staged[view], own.u, own.v, own.inv_z, sums.x, sums.y, grad);
     }
     if constexpr (kPoints) {
 #pragma unroll
@@ -79,7 +78,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class L>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     grad_sorted(const __grid_constant__ Args a, const __grid_constant__ ViewPairs pairs, const float* cameras,
                 int parity, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);

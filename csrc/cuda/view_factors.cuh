@@ -8,7 +8,7 @@
 namespace uner3d::cuda {
 
 struct Factors {
-  core::AngleFactor<float> angle;           // only with directions
+  core::AngleFactor<float> angle;            // only with directions
   Corners<float> mask_pixels, depth_pixels;  // only with masks, with depths
   core::VisibilityFactor<float> visibility;
   float angle_value, mask;  // 1 where absent
@@ -41,8 +41,7 @@ __device__ __forceinline__ Factors weigh(const Args& a, const Camera& camera, st
   if (a.depths) {
     f.depth_pixels = load_pixels(a.depths, at);
     auto& c = f.depth_pixels;
-    f.visibility =
-        core::visibility_factor(tap.z, c.p00, c.p01, c.p10, c.p11, at.ax, at.ay, 1.0f / a.depth_tolerance);
+    f.visibility = core::visibility_factor(tap.z, c.p00, c.p01, c.p10, c.p11, at.ax, at.ay, 1.0f / a.depth_tolerance);
   }
   return f;
 }

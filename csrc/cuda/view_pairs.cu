@@ -38,8 +38,7 @@ void view_pair_keys(const Views<float>& views, const float* points, std::int64_t
   const DeviceGuard guard(launch.device);
   make_cameras(views, launch);
   enqueue("view_pair_keys", write_keys, group_grid(ceil_div(n_points * views.n_views, kWarp), kLogWarp, 4096),
-          staged_bytes(views), launch.stream, views, points, n_points, keys,
-          static_cast<const float*>(launch.cameras));
+          staged_bytes(views), launch.stream, views, points, n_points, keys, static_cast<const float*>(launch.cameras));
 }
 
 }  // namespace uner3d::cuda

@@ -45,9 +45,9 @@ __device__ __forceinline__ bool flag_of(float value) { return __float_as_int(val
 
 // Where a point falls in a map.
 struct Tap {
-  std::int32_t pixel;          // row * width + column of the first of the four
-  float ax, ay;                // fractions; flagged where the next column (row) is another pixel
-  float u, v, z, inv_z;        // of the projection
+  std::int32_t pixel;    // row * width + column of the first of the four
+  float ax, ay;          // fractions; flagged where the next column (row) is another pixel
+  float u, v, z, inv_z;  // of the projection
   bool seen;
 };
 
@@ -56,8 +56,14 @@ __device__ __forceinline__ Tap find_tap(const Camera& camera, const float* xyz, 
   const auto at = core::project(camera, __ldg(xyz), __ldg(xyz + 1), __ldg(xyz + 2), static_cast<float>(n_columns),
                                 static_cast<float>(n_rows));
   const auto column = core::axis(at.seen ? at.u : 0.0f, n_columns), row = core::axis(at.seen ? at.v : 0.0f, n_rows);
-  return {row.index * n_columns + column.index, with_flag(column.fraction, column.step != 0),
-          with_flag(row.fraction, row.step != 0), at.u, at.v, at.z, at.inv_z, at.seen};
+  return {row.index * n_columns + column.index,
+          with_flag(column.fraction, column.step != 0),
+          with_flag(row.fraction, row.step != 0),
+          at.u,
+          at.v,
+          at.z,
+          at.inv_z,
+          at.seen};
 }
 
 // The four pixels of a tap in maps of n_channels values a pixel.

@@ -19,8 +19,8 @@ __device__ __forceinline__ void add_grad_pixel(const Corners<float>& c, const Fo
 }
 
 // From one view to the point and its direction, and to the maps where these are wanted.
-__device__ __forceinline__ void grad_view(const Args& a, const Camera& camera, std::int64_t point,
-                                          int view, PointGrads& to) {
+__device__ __forceinline__ void grad_view(const Args& a, const Camera& camera, std::int64_t point, int view,
+                                          PointGrads& to) {
   const Tap tap = find_tap(camera, a.points + 3 * point, a.views);
   if (!tap.seen) return;
   const Footprint at = footprint(a.views, 1, view, tap.pixel, tap.ax, tap.ay);
@@ -47,7 +47,7 @@ __device__ __forceinline__ void grad_view(const Args& a, const Camera& camera, s
   core::project_backward(camera, tap.u, tap.v, tap.inv_z, grad_u, grad_v, to.point);
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     grad_weights(const __grid_constant__ Args a, const float* cameras, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group group(log_width);
@@ -55,8 +55,7 @@ __global__ void __launch_bounds__(kThreads)
   for_groups(group, a.n_points, [&](std::int64_t point) {
     PointGrads to;
     if (point < a.n_points)
-      for (int view = group.lane; view < n_views; view += group.width)
-        grad_view(a, staged[view], point, view, to);
+      for (int view = group.lane; view < n_views; view += group.width) grad_view(a, staged[view], point, view, to);
 #pragma unroll
     for (int k = 0; k < 3; ++k) {
       const float x = group.sum(to.point[k]), d = group.sum(to.direction[k]);
@@ -69,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Gradient of the masks, or of the depths, from sorted pairs.
 template <bool kDepths>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     grad_sorted(const __grid_constant__ Args a, const __grid_constant__ ViewPairs pairs, const float* cameras,
                 int parity) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);

@@ -64,7 +64,8 @@ bool release(unsigned begin, unsigned end, bool for_block) {
   const Fiber& first = block.fibers[begin];
   for (unsigned i = begin; i < end; ++i) {
     const Fiber& fiber = block.fibers[i];
-    if (fiber.done && !for_block) throw std::runtime_error("a lane has left its warp before " + std::string(first.where ? first.where : "another"));
+    if (fiber.done && !for_block)
+      throw std::runtime_error("a lane has left its warp before " + std::string(first.where ? first.where : "another"));
     if (!fiber.where || fiber.for_block != for_block) return false;
     if (std::strcmp(fiber.where, first.where) != 0)
       throw std::runtime_error(std::string("lanes stand at ") + first.where + " and " + fiber.where);
@@ -96,7 +97,8 @@ void run_block(unsigned n_threads) {
     if (all_done) return;
     for (unsigned warp = 0; warp < n_threads; warp += 32) {
       bool waits = false;
-      for (unsigned i = warp; i < warp + 32; ++i) waits = waits || (block.fibers[i].where && !block.fibers[i].for_block);
+      for (unsigned i = warp; i < warp + 32; ++i)
+        waits = waits || (block.fibers[i].where && !block.fibers[i].for_block);
       if (waits && release(warp, warp + 32, false)) progress = true;
     }
     if (!progress && !release(0, n_threads, true)) throw std::runtime_error("threads wait for each other for ever");
