@@ -64,7 +64,8 @@ def fuse_views(
     check_views(K, cam_from_world, points, maps, sizes)
     if view_weights is not None:
         per_point = isinstance(view_weights, Tensor) and view_weights.dim() == 2
-        check_tensor("view_weights", view_weights, ("N", "V") if per_point else ("V",), **like_points(maps), sizes=sizes)
+        shape = ("N", "V") if per_point else ("V",)
+        check_tensor("view_weights", view_weights, shape, **like_points(maps), sizes=sizes)
     return _OP(maps, K, cam_from_world, points, view_weights)
 
 

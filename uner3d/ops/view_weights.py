@@ -168,9 +168,7 @@ def _backward_cuda(
     if in_order:
         add_sorted(
             views,
-            lambda p: _native.cuda.view_weights_backward_sorted_cuda(
-                *first, 0, 0, *to_maps, *sizes, *p, *views.launch
-            ),
+            lambda p: _native.cuda.view_weights_backward_sorted_cuda(*first, 0, 0, *to_maps, *sizes, *p, *views.launch),
         )
     return out
 
