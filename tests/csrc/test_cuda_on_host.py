@@ -282,3 +282,17 @@ def test_unaligned_storage(host_cuda, deterministic, n_channels):
         backward(unaligned(grad), *shifted[:4], [True] * 2), backward(grad, *inputs[:4], [True] * 2), strict=True
     ):
         close(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, "shared", "per_point"])
+def test_opcheck(host_cuda, weights):
+    """Fake and real agree in the CUDA implementations too: shapes, dtypes, what an unwanted gradient looks like."""
+    inputs = fuse_views_tests.with_grad(fuse_views_tests.sample_inputs(2, 4, 5, 3, 9, weights))
+    torch.library.opcheck(torch.ops.uner3d.fuse_views.default, inputs)
+    half = (inputs[0].detach().half().requires_grad_(), *inputs[1:])
+    torch.library.opcheck(torch.ops.uner3d.fuse_views.default, half)
+    torch.library.opcheck(torch.ops.uner3d.sample_views.default, half[:4])
+    args = composite_tests.packed((3, 0, 9), 4, dtype=torch.float32)
+    torch.library.opcheck(torch.ops.uner3d.composite.default, (*composite_tests.leaves(args), args[3]))
+    weighed = view_weights_tests.leaves(view_weights_tests.sample_inputs(n_points=20))
+    torch.library.opcheck(torch.ops.uner3d.view_weights.default, weighed)

@@ -55,7 +55,7 @@ def leaves(args):
 
 def seeds(outputs):
     gen = torch.Generator().manual_seed(9)
-    return [torch.randn(o.shape, generator=gen, dtype=torch.float64).to(o.dtype) for o in outputs]
+    return [torch.randn(o.shape, generator=gen, dtype=torch.float64).to(o) for o in outputs]
 
 
 def gradients(f, args, outputs_used=(0, 1, 2, 3)):

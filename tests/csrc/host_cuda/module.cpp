@@ -7,9 +7,9 @@ namespace {
 // One lane misses a warp-wide operation, or stands at another one: to see that these are found.
 void misses(bool elsewhere) {
   if (threadIdx.x != 3) {
-    __ballot_sync(0xffffffffu, true);
+    (void)__ballot_sync(0xffffffffu, true);
   } else if (elsewhere) {
-    __any_sync(0xffffffffu, true);
+    (void)__any_sync(0xffffffffu, true);
   }
 }
 
