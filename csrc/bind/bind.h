@@ -38,9 +38,13 @@ void bind_positional_encoding(py::module_& m);
 void bind_knn(py::module_& m);
 void bind_knn_cuda(py::module_& m);  // after bind_knn
 void bind_fuse_views(py::module_& m);
+void bind_fuse_views_cuda(py::module_& m);
 void bind_view_weights(py::module_& m);
+void bind_view_weights_cuda(py::module_& m);
 void bind_sample_views(py::module_& m);
+void bind_sample_views_cuda(py::module_& m);
 void bind_composite(py::module_& m);
+void bind_composite_cuda(py::module_& m);
 void bind_patch_match(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);

@@ -9,9 +9,13 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_knn(m);
   bind_knn_cuda(m);
   bind_fuse_views(m);
+  bind_fuse_views_cuda(m);
   bind_view_weights(m);
+  bind_view_weights_cuda(m);
   bind_sample_views(m);
+  bind_sample_views_cuda(m);
   bind_composite(m);
+  bind_composite_cuda(m);
   bind_patch_match(m);
   bind_thin(m);
 }

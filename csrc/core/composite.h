@@ -14,6 +14,11 @@ namespace uner3d::core {
 // Transmittance below which nothing behind can be seen: it counts as zero.
 constexpr double kOpaque = 1e-15;
 
+template <class T>
+UNER3D_HD T flush_opaque(T transmittance) {
+  return transmittance < T(kOpaque) ? T(0) : transmittance;
+}
+
 // 2^n for integer n in [-127, 127]; n = -127 gives 0, which is where exp(-tau) is flushed.
 UNER3D_HD float exp2_integer(float n) {
   const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;

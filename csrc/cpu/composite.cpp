@@ -43,8 +43,7 @@ void forward_ray(const CompositeArgs<T>& a, int64_t r) {
       const Vec<T> passed = prefix_product<T>(load(block.through + i));
       const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
       const Vec<T> weight = before * load(block.alpha + i);
-      transmittance *= passed[kLanes<T> - 1];
-      if (transmittance < T(core::kOpaque)) transmittance = 0;
+      transmittance = core::flush_opaque(transmittance * passed[kLanes<T> - 1]);
       opacity += weight;
       twice_depth += weight * load(block.ends + i);
       store_some(weights + begin + i, weight, count - i);

@@ -105,8 +105,7 @@ void transmit(const Ray<T>& ray, const Scratch<T>& s) {
       const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
       store<T>(s.weights + begin + i, before * load(block.alpha + i));
       store<T>(s.after + begin + i, flush_below<T>(transmittance * passed, T(core::kOpaque)));
-      transmittance *= passed[kLanes<T> - 1];
-      if (transmittance < T(core::kOpaque)) transmittance = 0;
+      transmittance = core::flush_opaque(transmittance * passed[kLanes<T> - 1]);
     }
   }
 }

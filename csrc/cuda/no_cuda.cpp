@@ -1,15 +1,19 @@
 // Stands in for the CUDA kernels in builds without them.
 #include <stdexcept>
 
+#include "../ops/composite.h"
 #include "../ops/device.h"
+#include "../ops/fuse_views.h"
 #include "../ops/idw.h"
 #include "../ops/knn.h"
 #include "../ops/positional_encoding.h"
+#include "../ops/sample_views.h"
+#include "../ops/view_weights.h"
 
 namespace uner3d::cuda {
 namespace {
 const char* const kAbsent = "uner3d was built without CUDA: install a CUDA compiler (nvcc) and reinstall the package";
-[[noreturn]] void refuse() { throw std::runtime_error(kAbsent); }
+[[noreturn]] void refuse() { refuse(); }
 }  // namespace
 
 bool is_built() { return false; }
@@ -32,4 +36,18 @@ void idw_backward(const IdwArgs<float>&, const TypedRows&, const void*, const Id
                   void*) {
   refuse();
 }
+
+void view_pair_keys(const Views<float>&, const float*, std::int64_t, std::int64_t*, const ViewLaunch&) { refuse(); }
+void fuse_views_forward(const FuseViewsArgs<float>&, const ViewLaunch&) { refuse(); }
+void fuse_views_backward(const FuseViewsGradArgs<float>&, double*, const ViewLaunch&) { refuse(); }
+void fuse_views_backward_sorted(const FuseViewsGradArgs<float>&, const ViewPairs&, const ViewLaunch&) { refuse(); }
+std::int64_t fuse_views_partial_rows(std::int64_t, std::int64_t) { refuse(); }
+void sample_views_forward(const SampleViewsArgs<float>&, const ViewLaunch&) { refuse(); }
+void sample_views_backward(const SampleViewsGradArgs<float>&, const ViewLaunch&) { refuse(); }
+void sample_views_backward_sorted(const SampleViewsGradArgs<float>&, const ViewPairs&, const ViewLaunch&) { refuse(); }
+void view_weights_forward(const ViewWeightsArgs<float>&, const ViewLaunch&) { refuse(); }
+void view_weights_backward(const ViewWeightsGradArgs<float>&, const ViewLaunch&) { refuse(); }
+void view_weights_backward_sorted(const ViewWeightsGradArgs<float>&, const ViewPairs&, const ViewLaunch&) { refuse(); }
+void composite_forward(const CompositeArgs<float>&, int, void*) { refuse(); }
+void composite_backward(const CompositeGradArgs<float>&, int, void*) { refuse(); }
 }  // namespace uner3d::cuda

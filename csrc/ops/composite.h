@@ -12,7 +12,7 @@ struct CompositeSamples {
   const T* colour;                  // (N, C)
   const T* edges;                   // dense (R, S + 1): sample i of a ray spans edges i and i + 1; packed (N, 2)
   const std::int64_t* ray_offsets;  // packed (R + 1,), from 0 to N, non-decreasing; null when dense
-  std::int64_t n_rays, n_samples;   // R, S (dense only)
+  std::int64_t n_rays, n_samples;   // R, and S (dense) or N (packed)
   std::int64_t n_channels;          // C
 };
 
@@ -43,5 +43,12 @@ void composite_forward(const CompositeArgs<T>& args, int n_threads);
 template <class T>
 void composite_backward(const CompositeGradArgs<T>& args, int n_threads);
 }  // namespace cpu
+
+namespace cuda {
+// `stream` is a cudaStream_t of the device that holds the tensors; nothing is allocated, nothing waits. ray_offsets
+// that leave [0, N] are clamped to it, so that no access goes astray.
+void composite_forward(const CompositeArgs<float>& args, int device, void* stream);
+void composite_backward(const CompositeGradArgs<float>& args, int device, void* stream);
+}  // namespace cuda
 
 }  // namespace uner3d

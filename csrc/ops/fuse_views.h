@@ -44,4 +44,15 @@ template <class T>
 void fuse_views_backward(const FuseViewsGradArgs<T>& args, int n_threads);
 }  // namespace cpu
 
+namespace cuda {
+void fuse_views_forward(const FuseViewsArgs<float>& args, const ViewLaunch& launch);
+// Adds to grad_maps by atomics; grad_maps must hold zeros (or what is to be added to). The gradient of weights
+// (n_views) goes to `partials` instead of grad_weights: zeros (fuse_views_partial_rows, n_views), to be summed over the
+// rows.
+void fuse_views_backward(const FuseViewsGradArgs<float>& args, double* partials, const ViewLaunch& launch);
+// Adds the gradient of the maps from these pairs alone, in their order.
+void fuse_views_backward_sorted(const FuseViewsGradArgs<float>& args, const ViewPairs& pairs, const ViewLaunch& launch);
+std::int64_t fuse_views_partial_rows(std::int64_t n_points, std::int64_t n_channels);
+}  // namespace cuda
+
 }  // namespace uner3d

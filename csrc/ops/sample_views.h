@@ -33,4 +33,12 @@ template <class T>
 void sample_views_backward(const SampleViewsGradArgs<T>& args, int n_threads);
 }  // namespace cpu
 
+namespace cuda {
+void sample_views_forward(const SampleViewsArgs<float>& args, const ViewLaunch& launch);
+// Adds to grad_maps, by atomics or, from the pairs given, in their order.
+void sample_views_backward(const SampleViewsGradArgs<float>& args, const ViewLaunch& launch);
+void sample_views_backward_sorted(const SampleViewsGradArgs<float>& args, const ViewPairs& pairs,
+                                  const ViewLaunch& launch);
+}  // namespace cuda
+
 }  // namespace uner3d

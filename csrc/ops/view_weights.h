@@ -40,4 +40,12 @@ template <class T>
 void view_weights_backward(const ViewWeightsGradArgs<T>& args, int n_threads);
 }  // namespace cpu
 
+namespace cuda {
+void view_weights_forward(const ViewWeightsArgs<float>& args, const ViewLaunch& launch);
+// Adds to grad_masks and grad_depths, by atomics or, from the pairs given, in their order.
+void view_weights_backward(const ViewWeightsGradArgs<float>& args, const ViewLaunch& launch);
+void view_weights_backward_sorted(const ViewWeightsGradArgs<float>& args, const ViewPairs& pairs,
+                                  const ViewLaunch& launch);
+}  // namespace cuda
+
 }  // namespace uner3d

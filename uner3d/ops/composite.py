@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._check import check_tensor
-from ._register import define, differentiable, typed
+from . import _native
+from ._check import FLOATS, check_tensor
+from ._register import cuda_stream, define, differentiable, typed
 
 
 class CompositeResult(NamedTuple):
@@ -36,15 +37,18 @@ def composite(sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor 
     However large ``sigma`` is, values and gradients stay finite: nothing is divided by a transmittance.
 
     Args:
-        sigma: (R, S) densities per unit of t, float32 or float64; packed: (N,), the samples of all rays in turn.
+        sigma: (R, S) densities per unit of t, float32 or float64 (CPU), float32 (CUDA); packed: (N,), the samples of
+            all rays in turn.
         colour: (R, S, C), or (N, C) packed; any C, 0 included.
         edges: (R, S + 1): sample i lies between edges i and i + 1; packed: (N, 2) with t0 and t1, gaps allowed.
         ray_offsets: (R + 1,) int64 for packed input: ray r owns samples ``ray_offsets[r]`` to ``ray_offsets[r + 1]``.
-            Starts at 0, never decreases, ends at N; rays may be empty. None for dense input.
+            Starts at 0, never decreases, ends at N; rays may be empty. None for dense input. On CUDA its values are not
+            checked, since that would wait for the device; what lies outside [0, N] is clamped.
 
     Returns:
         colour (R, C), depth (R,), opacity (R,) and weights (as ``sigma``), all differentiable (once) in ``sigma``,
-        ``colour`` and ``edges``. The same bytes come out for any number of threads, gradients included.
+        ``colour`` and ``edges``. The same bytes come out for any number of threads, and each time on CUDA, gradients
+        included.
 
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came.
@@ -54,12 +58,13 @@ def composite(sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor 
     (tensor([[0.7000]]), tensor([2.5000]), tensor([1.]))
     """
     sizes: dict[str, int] = {}
+    dtype = torch.float32 if isinstance(sigma, Tensor) and sigma.is_cuda else FLOATS
     if ray_offsets is None:
-        check_tensor("sigma", sigma, ("R", "S"), sizes=sizes)
+        check_tensor("sigma", sigma, ("R", "S"), dtype=dtype, sizes=sizes)
         check_tensor("colour", colour, ("R", "S", None), like=sigma, sizes=sizes)
         check_tensor("edges", edges, ("R", sizes["S"] + 1), like=sigma, sizes=sizes)
     else:
-        check_tensor("sigma", sigma, ("N",), sizes=sizes)
+        check_tensor("sigma", sigma, ("N",), dtype=dtype, sizes=sizes)
         check_tensor("colour", colour, ("N", None), like=sigma, sizes=sizes)
         check_tensor("edges", edges, ("N", 2), like=sigma, sizes=sizes)
         check_tensor("ray_offsets", ray_offsets, (None,), dtype=torch.int64, like=sigma)
@@ -84,10 +89,10 @@ def _check_offsets(ray_offsets: Tensor, n_samples: int) -> None:
 
 
 def _samples(sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None) -> tuple[int, ...]:
-    """The first arguments of both kernels; the tensors must be contiguous."""
+    """The first arguments of all kernels; the tensors must be contiguous."""
     return (
         sigma.data_ptr(), colour.data_ptr(), edges.data_ptr(), _pointer(ray_offsets), _n_rays(sigma, ray_offsets),
-        sigma.shape[1] if ray_offsets is None else 0, colour.shape[-1],
+        sigma.shape[-1], colour.shape[-1],
     )  # fmt: skip
 
 
@@ -107,6 +112,27 @@ def _cpu(
         *_samples(sigma, colour, edges, ray_offsets), *(t.data_ptr() for t in out), torch.get_num_threads()
     )
     return out
+
+
+def _cuda(
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    sigma, colour, edges, ray_offsets = _cuda_inputs(sigma, colour, edges, ray_offsets)
+    out = _fake(sigma, colour, edges, ray_offsets)
+    _native.cuda.composite_forward_cuda(
+        *_samples(sigma, colour, edges, ray_offsets), *(t.data_ptr() for t in out), *cuda_stream(sigma)
+    )
+    return out
+
+
+def _cuda_inputs(
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    for name, tensor in (("sigma", sigma), ("colour", colour), ("edges", edges)):
+        if tensor.dtype != torch.float32:
+            raise TypeError(f"{name}: expected float32 on CUDA, got {tensor.dtype}")
+    ray_offsets = None if ray_offsets is None else ray_offsets.contiguous()
+    return sigma.contiguous(), colour.contiguous(), edges.contiguous(), ray_offsets
 
 
 def _fake(
@@ -136,6 +162,20 @@ def _backward_cpu(
     return out
 
 
+def _backward_cuda(
+    grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    sigma, colour, edges, ray_offsets = _cuda_inputs(sigma, colour, edges, ray_offsets)
+    grads = [None if g is None else g.contiguous() for g in (grad_colour, grad_depth, grad_opacity, grad_weights)]
+    out = _backward_outputs(sigma, colour, edges, want_colour, want_edges)
+    _native.cuda.composite_backward_cuda(
+        *_samples(sigma, colour, edges, ray_offsets), *map(_pointer, grads), out[0].data_ptr(),
+        out[1].data_ptr() if want_colour else 0, out[2].data_ptr() if want_edges else 0, *cuda_stream(sigma),
+    )  # fmt: skip
+    return out
+
+
 def _backward_fake(
     grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
     sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
@@ -154,12 +194,12 @@ def _backward_outputs(
 
 
 _SAMPLES = "Tensor sigma, Tensor colour, Tensor edges, Tensor? ray_offsets"
-_OP = define("composite", f"({_SAMPLES}) -> (Tensor, Tensor, Tensor, Tensor)", cpu=_cpu, fake=_fake)
+_OP = define("composite", f"({_SAMPLES}) -> (Tensor, Tensor, Tensor, Tensor)", cpu=_cpu, cuda=_cuda, fake=_fake)
 _BACKWARD = define(
     "composite_backward",
     f"(Tensor? grad_colour, Tensor? grad_depth, Tensor? grad_opacity, Tensor? grad_weights, {_SAMPLES}, "
     "bool want_colour, bool want_edges) -> (Tensor, Tensor, Tensor)",
-    cpu=_backward_cpu, fake=_backward_fake,
+    cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 

@@ -5,8 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import _native
 from ._register import define, differentiable, typed
-from ._views import address, check_maps, check_pixels, check_views, contiguous, empty_grads
+from ._views import (
+    add_sorted,
+    address,
+    check_maps,
+    check_pixels,
+    check_views,
+    contiguous,
+    cuda_views,
+    empty_grads,
+    zeroed_accumulator,
+)
 
 
 def sample_views(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -14,10 +25,12 @@ def sample_views(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor
 
     The unfused sibling of :func:`fuse_views`, with the same geometry: a view sees a point that lies in front of its
     camera and projects into [0, W) x [0, H); pixel (i, j) has its centre at (j + 0.5, i + 0.5); beyond the outermost
-    centres the edge pixel is repeated.
+    centres the edge pixel is repeated. On CUDA the gradient of ``maps`` is summed by atomics, or, under
+    ``torch.use_deterministic_algorithms(True)``, in the order of the points from sorted (point, view) pairs.
 
     Args:
-        maps: (V, H, W, C) float32 or float64, channels last.
+        maps: (V, H, W, C) channels last: float32 or float64 (CPU); float32, float16 or bfloat16 (CUDA, where all else
+            is float32, the values included).
         K: (V, 3, 3) pinhole matrices [fx s cx; 0 fy cy; 0 0 1] in pixels of the maps.
         cam_from_world: (V, 3, 4), x right, y down, z forward.
         points: (N, 3) in the world.
@@ -54,7 +67,18 @@ def _cpu(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tup
 
 def _fake(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     n, v = points.shape[0], maps.shape[0]
-    return maps.new_empty(n, v, maps.shape[3]), maps.new_empty(n, v, dtype=torch.bool)
+    return points.new_empty(n, v, maps.shape[3]), points.new_empty(n, v, dtype=torch.bool)
+
+
+def _cuda(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    views = cuda_views(K, cam_from_world, points, (maps.shape[0], maps.shape[1], maps.shape[2]), maps)
+    out = _fake(maps, K, cam_from_world, points)
+    maps = maps.contiguous()
+    _native.cuda.sample_views_forward_cuda(
+        *map(address, (maps, views.K, views.cam_from_world, views.points, *out)), *maps.shape, points.shape[0],
+        *views.launch,
+    )  # fmt: skip
+    return out
 
 
 def _backward_cpu(
@@ -69,6 +93,29 @@ def _backward_cpu(
     return out
 
 
+def _backward_cuda(
+    grad: Tensor, maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    views = cuda_views(K, cam_from_world, points, (maps.shape[0], maps.shape[1], maps.shape[2]), maps)
+    out = _backward_fake(grad, maps, K, cam_from_world, points, wanted)
+    maps, grad = maps.contiguous(), grad.contiguous()
+    first = tuple(map(address, (maps, views.K, views.cam_from_world, views.points, grad)))
+    sizes = (*maps.shape, points.shape[0])
+    grad_maps = zeroed_accumulator(out[0]) if wanted[0] else None
+    in_order = wanted[0] and torch.are_deterministic_algorithms_enabled()
+    _native.cuda.sample_views_backward_cuda(
+        *first, 0 if in_order else address(grad_maps), address(out[1]) if wanted[1] else 0, *sizes, *views.launch
+    )
+    if in_order:
+        to_maps = (address(grad_maps), 0)
+        add_sorted(
+            views, lambda p: _native.cuda.sample_views_backward_sorted_cuda(*first, *to_maps, *sizes, *p, *views.launch)
+        )
+    if grad_maps is not None and grad_maps is not out[0]:
+        out[0].copy_(grad_maps)
+    return out
+
+
 def _backward_fake(
     grad: Tensor, maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
@@ -77,10 +124,10 @@ def _backward_fake(
 
 
 _ARGS = "Tensor maps, Tensor K, Tensor cam_from_world, Tensor points"
-_OP = define("sample_views", f"({_ARGS}) -> (Tensor, Tensor)", cpu=_cpu, fake=_fake)
+_OP = define("sample_views", f"({_ARGS}) -> (Tensor, Tensor)", cpu=_cpu, cuda=_cuda, fake=_fake)
 _BACKWARD = define(
     "sample_views_backward", f"(Tensor grad, {_ARGS}, bool[] wanted) -> (Tensor, Tensor)",
-    cpu=_backward_cpu, fake=_backward_fake,
+    cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 

@@ -7,9 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-from ._check import check_tensor
+from . import _native
+from ._check import FLOATS, check_tensor
 from ._register import define, differentiable, typed
-from ._views import address, check_maps, check_pixels, check_views, contiguous, empty_grads
+from ._views import (
+    CudaViews,
+    add_sorted,
+    address,
+    check_pixels,
+    check_views,
+    contiguous,
+    cuda_views,
+    empty_grads,
+)
 
 
 def view_weights(
@@ -34,8 +44,11 @@ def view_weights(
       r = z / d - 1, clamp(2 - r / depth_tolerance, 0, 1): 1 up to the tolerance behind the surface, 0 from twice that.
       Where one of the four pixels is not finite or not positive the depth is unknown and the visibility 1.
 
+    On CUDA the gradients of ``masks`` and ``depths`` are summed by atomics, or, under
+    ``torch.use_deterministic_algorithms(True)``, in the order of the points from sorted (point, view) pairs.
+
     Args:
-        points: (N, 3) float32 or float64, in the world.
+        points: (N, 3) float32 or float64 (CPU), float32 (CUDA), in the world.
         K: (V, 3, 3) pinhole matrices [fx s cx; 0 fy cy; 0 0 1] in pixels of (height, width) images.
         cam_from_world: (V, 3, 4), x right, y down, z forward.
         height, width: size of the images, masks and depth maps, in pixels.
@@ -58,7 +71,8 @@ def view_weights(
     tensor([1.0000, 0.5000, 0.0000, 0.0000])
     """
     sizes: dict[str, int] = {}
-    points = check_maps("points", points, ("N", 3), sizes)
+    on_cuda = isinstance(points, Tensor) and points.is_cuda
+    check_tensor("points", points, ("N", 3), dtype=torch.float32 if on_cuda else FLOATS, sizes=sizes)
     check_views(K, cam_from_world, points, points, sizes)
     for name, size in (("height", height), ("width", width)):
         if not isinstance(size, int) or size < 0:
@@ -89,6 +103,32 @@ def _cpu(
     return out
 
 
+def _cuda(
+    points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
+    masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float,
+) -> Tensor:  # fmt: skip
+    views = cuda_views(K, cam_from_world, points, (K.shape[0], height, width))
+    out = points.new_empty(points.shape[0], K.shape[0])
+    maps = _cuda_maps(depths, masks, directions)
+    _native.cuda.view_weights_forward_cuda(
+        *_cuda_inputs(views, maps), angle_power, depth_tolerance, out.data_ptr(), *views.sizes, points.shape[0],
+        *views.launch,
+    )  # fmt: skip
+    return out
+
+
+def _cuda_maps(*maps: Tensor | None) -> tuple[Tensor | None, ...]:
+    for name, tensor in zip(("depths", "masks", "directions"), maps, strict=True):
+        if tensor is not None and tensor.dtype != torch.float32:
+            raise TypeError(f"{name}: expected float32 on CUDA, got {tensor.dtype}")
+    return contiguous(*maps)
+
+
+def _cuda_inputs(views: CudaViews, maps: tuple[Tensor | None, ...]) -> tuple[int, ...]:
+    """The first arguments of both CUDA kernels; the tensors are contiguous."""
+    return tuple(map(address, (views.points, views.K, views.cam_from_world, *maps)))
+
+
 def _fake(
     points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
     masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float,
@@ -110,6 +150,29 @@ def _backward_cpu(
     return out
 
 
+def _backward_cuda(
+    grad: Tensor, points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
+    masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float, wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    views = cuda_views(K, cam_from_world, points, (K.shape[0], height, width))
+    out = _grads(points, directions, masks, depths, wanted)
+    maps, grad = _cuda_maps(depths, masks, directions), grad.contiguous()
+    first = (*_cuda_inputs(views, maps), angle_power, depth_tolerance, grad.data_ptr())
+    to_points = tuple(address(t) if want else 0 for t, want in zip(out[:2], wanted[:2], strict=True))
+    to_maps = tuple(address(t.zero_()) if want else 0 for t, want in zip(out[2:], wanted[2:], strict=True))
+    in_order = any(wanted[2:]) and torch.are_deterministic_algorithms_enabled()
+    sizes = (*views.sizes, points.shape[0])
+    _native.cuda.view_weights_backward_cuda(
+        *first, *to_points, *((0, 0) if in_order else to_maps), *sizes, *views.launch
+    )
+    if in_order:
+        add_sorted(
+            views,
+            lambda p: _native.cuda.view_weights_backward_sorted_cuda(*first, 0, 0, *to_maps, *sizes, *p, *views.launch),
+        )
+    return out
+
+
 def _backward_fake(
     grad: Tensor, points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
     masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float, wanted: list[bool],
@@ -128,10 +191,10 @@ _ARGS = (
     "Tensor points, Tensor K, Tensor cam_from_world, int height, int width, Tensor? depths, Tensor? masks, "
     "Tensor? directions, float angle_power, float depth_tolerance"
 )
-_OP = define("view_weights", f"({_ARGS}) -> Tensor", cpu=_cpu, fake=_fake)
+_OP = define("view_weights", f"({_ARGS}) -> Tensor", cpu=_cpu, cuda=_cuda, fake=_fake)
 _BACKWARD = define(
     "view_weights_backward", f"(Tensor grad, {_ARGS}, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)",
-    cpu=_backward_cpu, fake=_backward_fake,
+    cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 
