@@ -13,7 +13,7 @@
 namespace uner3d::cuda {
 namespace {
 const char* const kAbsent = "uner3d was built without CUDA: install a CUDA compiler (nvcc) and reinstall the package";
-[[noreturn]] void refuse() { refuse(); }
+[[noreturn]] void refuse() { throw std::runtime_error(kAbsent); }
 }  // namespace
 
 bool is_built() { return false; }
