@@ -121,7 +121,9 @@ def main() -> None:
     figures = {}
     for case, (inputs, eager) in cases.items():
         inputs = tuple(t.to(args.device) for t in inputs)
-        peers = with_compiled(eager, args.device, lambda f, inputs=inputs: forward_backward_all(f, inputs))
+        quick = {name: f for name, f in eager.items() if name != "padded"}  # its shapes are data, which do not compile
+        trial = lambda f, inputs=inputs: forward_backward_all(f, inputs)  # noqa: E731
+        peers = eager | with_compiled(quick, args.device, trial)
         for run in (forward, forward_backward, forward_backward_all):
             title = f"{case} {run.__name__}"
             ours = run(ops.composite, inputs)

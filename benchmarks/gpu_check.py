@@ -135,7 +135,7 @@ def benchmark(run: Run, name: str) -> dict[str, Any]:
     path.unlink(missing_ok=True)
     module = f"benchmarks.bench_{name}"
     code, _ = run.command(
-        f"benchmark {name}", 45, sys.executable, "-m", module, "--device", "cuda", *BENCHMARKS[name], "--json", path
+        f"benchmark {name}", 60, sys.executable, "-m", module, "--device", "cuda", *BENCHMARKS[name], "--json", path
     )
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     return {"status": status(code), "result": figures}
