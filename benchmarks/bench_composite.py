@@ -1,6 +1,7 @@
 """Speed of composite against torch eager, dense and packed; results are checked against each other first.
 
-python -m benchmarks.bench_composite [--rays 4096] [--samples 96] [--channels 3] [--threads 2] [--json FILE]
+python -m benchmarks.bench_composite [--rays 4096] [--samples 96] [--channels 3] [--device cuda] [--threads 2]
+                                     [--json FILE]
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from uner3d import ops
 
@@ -38,8 +40,8 @@ def eager_padded(sigma: Tensor, colour: Tensor, edges: Tensor, offsets: Tensor) 
     """Packed input, the thickness padded to the longest ray."""
     counts = offsets.diff()
     n_rays, longest = len(counts), int(counts.max())
-    ray = torch.repeat_interleave(torch.arange(n_rays), counts)
-    slot = ray * longest + torch.arange(len(sigma)) - offsets[ray]
+    ray = torch.repeat_interleave(torch.arange(n_rays, device=counts.device), counts)
+    slot = ray * longest + torch.arange(len(sigma), device=counts.device) - offsets[ray]
     tau = sigma * (edges[:, 1] - edges[:, 0])
     padded = tau.new_zeros(n_rays * longest).index_copy(0, slot, tau).view(n_rays, longest)
     return sum_rays(eager_weights(padded).flatten()[slot], colour, edges, ray, n_rays)
@@ -48,7 +50,7 @@ def eager_padded(sigma: Tensor, colour: Tensor, edges: Tensor, offsets: Tensor) 
 def eager_cumsum(sigma: Tensor, colour: Tensor, edges: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
     """Packed input, one running sum of the thickness over all rays, less what each ray started with."""
     counts = offsets.diff()
-    ray = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    ray = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     tau = sigma * (edges[:, 1] - edges[:, 0])
     total = torch.cat([tau.new_zeros(1), torch.cumsum(tau, 0)])
     weights = torch.exp(total[offsets[ray]] - total[:-1]) * (1 - torch.exp(-tau))
@@ -73,9 +75,9 @@ def packed_inputs(n_rays: int, n_samples: int, n_channels: int) -> tuple[Tensor,
 
 
 @functools.cache
-def seed(shape: torch.Size) -> Tensor:
+def seed(shape: torch.Size, device: torch.device) -> Tensor:
     """The gradient of an output; made once, since making it is no part of the op."""
-    return torch.linspace(0.5, 1.5, shape.numel()).view(shape)
+    return torch.linspace(0.5, 1.5, shape.numel(), device=device).view(shape)
 
 
 def forward(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -87,18 +89,27 @@ def forward_backward(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...
     """Gradients in density and colour from colour, depth and opacity, as in training."""
     leaves = [a.detach().requires_grad_() for a in args[:2]]
     outputs = tuple(f(*leaves, *args[2:]))[:3]
-    return torch.autograd.grad(outputs, leaves, [seed(o.shape) for o in outputs])
+    return torch.autograd.grad(outputs, leaves, [seed(o.shape, o.device) for o in outputs])
 
 
 def forward_backward_all(f: Callable, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Gradients in all three inputs from all four outputs (a distortion loss needs the weights)."""
     leaves = [a.detach().requires_grad_() for a in args[:3]]
     outputs = tuple(f(*leaves, *args[3:]))
-    return torch.autograd.grad(outputs, leaves, [seed(o.shape) for o in outputs])
+    return torch.autograd.grad(outputs, leaves, [seed(o.shape, o.device) for o in outputs])
+
+
+def n_bytes(run: Callable, inputs: tuple[Tensor, ...]) -> int:
+    """The least that must move, by the tensors that ``run`` reads and writes."""
+    outputs = forward(ops.composite, inputs)
+    if run is forward:
+        return least_bytes(inputs, outputs)
+    return least_bytes(inputs, outputs, outputs[: 3 if run is forward_backward else 4], run(ops.composite, inputs))
 
 
 def main() -> None:
     parser = argument_parser(__doc__)
+    add_device(parser)
     for flag, default in (("rays", 4096), ("samples", 96), ("channels", 3)):
         parser.add_argument(f"--{flag}", type=int, default=default)
     args = parse(parser)
@@ -108,17 +119,25 @@ def main() -> None:
         "packed": (packed_inputs(*size), {"padded": eager_padded, "cumsum": eager_cumsum}),
     }
     figures = {}
-    for case, (inputs, peers) in cases.items():
+    for case, (inputs, eager) in cases.items():
+        inputs = tuple(t.to(args.device) for t in inputs)
+        quick = {name: f for name, f in eager.items() if name != "padded"}  # its shapes are data, which do not compile
+        trial = lambda f, inputs=inputs: forward_backward_all(f, inputs)  # noqa: E731
+        peers = eager | with_compiled(quick, args.device, trial)
         for run in (forward, forward_backward, forward_backward_all):
             title = f"{case} {run.__name__}"
             ours = run(ops.composite, inputs)
             for peer, f in peers.items():  # "cumsum" takes small differences of one running sum over all rays
-                check_close(ours, run(f, inputs), 0.05 if peer == "cumsum" else 1e-4, f"{title} against {peer}")
+                tol = 0.05 if peer.startswith("cumsum") else 1e-4
+                check_close(ours, run(f, inputs), tol, f"{title} against {peer}")
             calls = {"uner3d": ops.composite, **peers}
             times = time_interleaved({n: lambda f=f, r=run, x=inputs: r(f, x) for n, f in calls.items()}, args.repeats)
             best = min(peers, key=lambda peer: times[peer]["median"])
             show(title, times, best)
-            figures[title] = {"seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"]}
+            figures[title] = {
+                "seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"], "against": best,
+                **bandwidth(n_bytes(run, inputs), times["uner3d"]["median"], args.device),
+            }  # fmt: skip
     if args.json:
         write_json(args.json, {"environment": environment(), "size": size, "figures": figures})
 

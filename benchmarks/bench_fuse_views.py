@@ -1,7 +1,8 @@
 """Speed of fuse_views against torch eager (grid_sample, mean and variance), whole and in chunks of points.
 
-python -m benchmarks.bench_fuse_views [--case 8x1000000x32 ...] [--threads 2] [--json FILE]
-A case is views x points x channels; maps are 200 x 150. The chunked peer also runs its backward chunk by chunk.
+python -m benchmarks.bench_fuse_views [--case 8x1000000x32 ...] [--device cuda] [--threads 2] [--json FILE]
+A case is views x points x channels; maps are 200 x 150. The chunked peer also runs its backward chunk by chunk. On CUDA
+the whole peer also runs under torch.compile, and backward.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
 from uner3d import ops
@@ -31,7 +33,7 @@ def eager(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) 
 
 
 def eager_chunked(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    out = [torch.empty(len(points), maps_nchw.shape[1]) for _ in range(2)]
+    out = [points.new_empty(len(points), maps_nchw.shape[1]) for _ in range(2)]
     for begin in range(0, len(points), CHUNK):
         part = slice(begin, begin + CHUNK)
         for to, value in zip(out, eager(maps_nchw, K, cam_from_world, points[part]), strict=True):
@@ -60,23 +62,28 @@ def backward_chunked(inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], p
     return total
 
 
-def run_case(case: str, repeats: int) -> dict[str, object]:
+def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
     n_views, n_points, n_channels = map(int, case.split("x"))
-    maps, K, cam_from_world, points = inputs(n_views, n_points, n_channels)
+    maps, K, cam_from_world, points = (t.to(device) for t in inputs(n_views, n_points, n_channels))
     points = points[off_borders(K, cam_from_world, points, *maps.shape[1:3])]
     ours, peer = (maps, K, cam_from_world, points), (maps.permute(0, 3, 1, 2).contiguous(), K, cam_from_world, points)
     generator = torch.Generator().manual_seed(1)
-    first, second = (torch.rand(len(points), n_channels, generator=generator) for _ in range(2))
+    first, second = (torch.rand(len(points), n_channels, generator=generator).to(device) for _ in range(2))
     grads = (first, second)
-    check_close(ops.fuse_views(*ours)[:2], eager_chunked(*peer), 2e-4, case)
+    whole = {"torch whole": eager}
+    if device == "cuda":
+        whole = with_compiled(whole, device, lambda f: (f(*peer), backward(f, peer, grads, True)))
     figures: dict[str, object] = {}
     runs: dict[str, dict[str, Callable]] = {
         "forward": {
             "uner3d": lambda: ops.fuse_views(*ours),
             "torch chunked": lambda: eager_chunked(*peer),
-            "torch whole": lambda: eager(*peer),
+            **{name: lambda f=f: f(*peer) for name, f in whole.items()},
         }
     }
+    for name, call in runs["forward"].items():
+        check_close(ops.fuse_views(*ours)[:2], call()[:2], 2e-4, f"{case} {name}")
+    n_bytes = {"forward": least_bytes(ours, ops.fuse_views(*ours))}
     for name, positions in (("forward+backward to maps", False), ("forward+backward to maps and points", True)):
         got, want = backward(ops.fuse_views, ours, grads, positions), backward_chunked(peer, grads, positions)
         want[0] = want[0].permute(0, 2, 3, 1)
@@ -86,19 +93,26 @@ def run_case(case: str, repeats: int) -> dict[str, object]:
             "uner3d": lambda p=positions: backward(ops.fuse_views, ours, grads, p),
             "torch chunked": lambda p=positions: backward_chunked(peer, grads, p),
         }
+        if device == "cuda":
+            runs[name] |= {n: lambda f=f, p=positions: backward(f, peer, grads, p) for n, f in whole.items()}
+        n_bytes[name] = least_bytes(ours, ops.fuse_views(*ours), grads, got)
     for name, functions in runs.items():
         times = time_interleaved(functions, repeats)
         best = min((n for n in functions if n != "uner3d"), key=lambda n: times[n]["median"])
         show(f"{case} {name}", times, best)
-        figures[name] = {"seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"]}
+        figures[name] = {
+            "seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"], "against": best,
+            **bandwidth(n_bytes[name], times["uner3d"]["median"], device),
+        }  # fmt: skip
     return figures
 
 
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--case", nargs="+", default=CASES, help="views x points x channels")
+    add_device(parser)
     args = parse(parser)
-    figures = {case: run_case(case, args.repeats) for case in args.case}
+    figures = {case: run_case(case, args.repeats, args.device) for case in args.case}
     if args.json:
         write_json(args.json, {"environment": environment(), "maps": "150 x 200", "figures": figures})
 

@@ -1,26 +1,31 @@
 """Exact k-nearest neighbours against torch eager, scipy cKDTree and pykdtree (where installed), checked first.
 
 python -m benchmarks.bench_knn [--points 100000 1000000] [--clouds surface uniform uneven] [--k 8] [--threads 2]
-                               [--peers torch scipy pykdtree] [--json FILE]
+                               [--peers torch scipy pykdtree] [--device cuda] [--json FILE]
 
 Times are microseconds per query, the sorting of queries inside ours counted. Torch computes every distance, so it gets
-few queries; `cdist` is there for its speed alone: its distances are inexact. "sorted" peers get queries sorted
-along a Morton curve beforehand, not counted; the others, like ours, get them shuffled.
+few queries (more on CUDA, where torch.compile runs too); `cdist` is there for its speed alone: its distances are
+inexact. "sorted" peers get queries sorted along a Morton curve beforehand, not counted; the others, like ours, get them
+shuffled.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
 from benchmarks._timing import argument_parser, check_close, environment, parse, time_interleaved, write_json
 from uner3d.ops import KnnIndex, knn
 
-N_BRUTE = 256  # queries for the peers that compute every distance
+N_BRUTE = {"cpu": 256, "cuda": 4096}  # queries for the peers that compute every distance
+CHUNK = {"cpu": 32, "cuda": 512}  # of them at a time: (512, 1 000 000, 3) floats take 6 GB
 CLOUDS = ("surface", "uniform", "uneven")
 
 
@@ -43,13 +48,15 @@ def queries_near(points: Tensor, spacing: float) -> Tensor:
     return shuffled + 0.5 * spacing * torch.randn(shuffled.shape, generator=generator)
 
 
-def torch_exact(points: Tensor, queries: Tensor, k: int, chunk: int = 32) -> tuple[Tensor, Tensor]:
-    parts = [((points[None] - q[:, None]) ** 2).sum(-1).topk(k, largest=False) for q in queries.split(chunk)]
+def torch_exact(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    chunks = queries.split(CHUNK[queries.device.type])
+    parts = [((points[None] - q[:, None]) ** 2).sum(-1).topk(k, largest=False) for q in chunks]
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-def torch_cdist(points: Tensor, queries: Tensor, k: int, chunk: int = 32) -> tuple[Tensor, Tensor]:
-    parts = [torch.cdist(q, points).topk(k, largest=False) for q in queries.split(chunk)]
+def torch_cdist(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    chunks = queries.split(CHUNK[queries.device.type])
+    parts = [torch.cdist(q, points).topk(k, largest=False) for q in chunks]
     return torch.cat([part.values**2 for part in parts]), torch.cat([part.indices for part in parts])
 
 
@@ -87,30 +94,43 @@ def tree_peers(names: list[str], points: Tensor, queries: Tensor, k: int, thread
     return calls
 
 
-def measure(kind: str, n: int, k: int, peers: list[str], threads: int, repeats: int) -> dict[str, float]:
-    """Microseconds per query of each; seconds of ours to build."""
-    points = cloud(kind, n)
-    few = torch.arange(0, n, max(n // N_BRUTE, 1))[:N_BRUTE]
-    queries = queries_near(points, float(knn(points, points[few], 2)[0][:, 1].median().sqrt()))
+def build(points: Tensor) -> tuple[KnnIndex, float]:
+    """The index and the seconds to build it."""
+    if points.is_cuda:
+        KnnIndex(points)  # the first one also loads the kernels
+        torch.cuda.synchronize()
     start = time.perf_counter()
     index = KnnIndex(points)
-    build = time.perf_counter() - start
-    dist2, _ = knn(index, queries, k)
-    check_close(dist2[few], torch_exact(points, queries[few], k)[0], 1e-6 * float(dist2.max()), f"{kind} torch")
-    calls = tree_peers(peers, points, queries, k, threads)
+    if points.is_cuda:
+        torch.cuda.synchronize()
+    return index, time.perf_counter() - start
+
+
+def measure(kind: str, n: int, k: int, peers: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """Microseconds per query of each; seconds of ours to build."""
+    points, device = cloud(kind, n), args.device
+    few = torch.arange(0, n, max(n // N_BRUTE[device], 1))[: N_BRUTE[device]]
+    queries = queries_near(points, float(knn(points, points[few], 2)[0][:, 1].median().sqrt()))
+    calls = tree_peers(peers, points, queries, k, args.threads)
+    points, queries, few = points.to(device), queries.to(device), few.to(device)
+    index, seconds = build(points)
+    found = knn(index, queries, k)
+    dist2, some = found[0], queries[few]
+    check_close(dist2[few], torch_exact(points, some, k)[0], 1e-6 * float(dist2.max()), f"{kind} torch")
     for name, call in calls.items():
         if name.endswith("as called"):
             check_close(dist2, torch.as_tensor(np.asarray(call()[0]) ** 2), 1e-5 * float(dist2.max()), f"{kind} {name}")
     counts = {"uner3d": n, **dict.fromkeys(calls, n)}
     calls["uner3d"] = lambda: knn(index, queries, k)
     if "torch" in peers:
-        calls["torch"], calls["torch cdist"] = (
-            lambda: torch_exact(points, queries[few], k),
-            lambda: torch_cdist(points, queries[few], k),
-        )
-        counts |= {"torch": len(few), "torch cdist": len(few)}
-    times = time_interleaved(calls, repeats)
-    return {"build_s": build, **{name: t["median"] / counts[name] * 1e6 for name, t in times.items()}}
+        eager = {"torch": torch_exact, "torch cdist": torch_cdist}
+        brute = with_compiled(eager, device, lambda f: f(points, some, k))
+        calls |= {name: lambda f=f: f(points, queries[few], k) for name, f in brute.items()}
+        counts |= dict.fromkeys(brute, len(few))
+    times = time_interleaved(calls, args.repeats)
+    moved = bandwidth(least_bytes([points, queries], found), times["uner3d"]["median"], device)
+    per_query = {"build_s": seconds, **{name: t["median"] / counts[name] * 1e6 for name, t in times.items()}}
+    return {"us_per_query": per_query, **moved}
 
 
 def main() -> None:
@@ -118,13 +138,17 @@ def main() -> None:
     parser.add_argument("--points", type=int, nargs="+", default=[100_000])
     parser.add_argument("--clouds", nargs="+", choices=CLOUDS, default=list(CLOUDS))
     parser.add_argument("--k", type=int, default=8)
-    parser.add_argument("--peers", nargs="*", choices=("torch", "scipy", "pykdtree"), default=["torch", "scipy"])
+    parser.add_argument("--peers", nargs="*", choices=("torch", "scipy", "pykdtree"), default=None,
+                        help="default: torch and, on the CPU, scipy")  # fmt: skip
+    add_device(parser)
     arguments = parse(parser)
+    peers = arguments.peers if arguments.peers is not None else ["torch", "scipy"][: 1 + (arguments.device == "cpu")]
     figures = []
     for n in arguments.points:
         for kind in arguments.clouds:
-            per_query = measure(kind, n, arguments.k, arguments.peers, arguments.threads, arguments.repeats)
-            figures.append({"cloud": kind, "points": n, "k": arguments.k, "us_per_query": per_query})
+            measured = measure(kind, n, arguments.k, peers, arguments)
+            per_query = measured["us_per_query"]
+            figures.append({"cloud": kind, "points": n, "k": arguments.k, **measured})
             print(f"{kind}, {n} points and queries, k = {arguments.k} (built in {per_query['build_s']:.3f} s)")
             for name, us in per_query.items():
                 if name != "build_s":

@@ -1,9 +1,10 @@
 """Speed of sample_views against the time to write its output, and against torch eager (grid_sample).
 
-python -m benchmarks.bench_sample_views [--case 8x4000000x1 ...] [--threads 2] [--json FILE]
+python -m benchmarks.bench_sample_views [--case 8x4000000x1 ...] [--device cuda] [--threads 2] [--json FILE]
 A case is views x points x channels; maps are 200 x 150; points follow rays through the scene, as a renderer's do.
 Writing means allocating both outputs and filling them with a constant, by torch. Outputs above 32 MiB are freshly
-mapped memory in every call; below, the C library hands back warm pages.
+mapped memory in every call; below, the C library hands back warm pages. On CUDA the peer also runs whole, and that
+under torch.compile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
 from uner3d import ops
@@ -32,7 +34,8 @@ def along_rays(n_points: int) -> Tensor:
 
 def eager(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     n_views, n_channels, height, width = maps_nchw.shape
-    values, valid = points.new_empty(len(points), n_views, n_channels), torch.empty(len(points), n_views).bool()
+    values = points.new_empty(len(points), n_views, n_channels)
+    valid = points.new_empty(len(points), n_views, dtype=torch.bool)
     for begin in range(0, len(points), CHUNK):
         part = slice(begin, begin + CHUNK)
         grid, _, seen = project(K, cam_from_world, points[part], height, width)
@@ -41,15 +44,20 @@ def eager(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) 
     return values, valid
 
 
-def write(n_points: int, n_views: int, n_channels: int) -> tuple[Tensor, Tensor]:
-    values, valid = torch.empty(n_points, n_views, n_channels), torch.empty(n_points, n_views, dtype=torch.bool)
-    return values.fill_(0.5), valid.fill_(True)
+def eager_whole(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    grid, _, seen = project(K, cam_from_world, points, *maps_nchw.shape[2:])
+    return (sample(maps_nchw, grid) * seen[:, None]).permute(2, 0, 1).contiguous(), seen.t().contiguous()
 
 
-def backward(inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+def write(like: Tensor, n_views: int, n_channels: int) -> tuple[Tensor, Tensor]:
+    values = like.new_empty(len(like), n_views, n_channels)
+    return values.fill_(0.5), like.new_empty(len(like), n_views, dtype=torch.bool).fill_(True)
+
+
+def backward(f: Callable, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
     maps, K, cam_from_world, points = inputs
     leaves = maps.detach().requires_grad_(), points.detach().requires_grad_()
-    values, _ = ops.sample_views(leaves[0], K, cam_from_world, leaves[1])
+    values, _ = f(leaves[0], K, cam_from_world, leaves[1])
     return torch.autograd.grad(values, leaves, grad)
 
 
@@ -67,35 +75,49 @@ def eager_backward(inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ..
     return total, grad_points
 
 
-def run_case(case: str, repeats: int) -> dict[str, object]:
+def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
     n_views, n_points, n_channels = map(int, case.split("x"))
-    maps, K, cam_from_world, _ = inputs(n_views, 0, n_channels)
-    points = along_rays(n_points)
+    maps, K, cam_from_world, _ = (t.to(device) for t in inputs(n_views, 0, n_channels))
+    points = along_rays(n_points).to(device)
     points = points[off_borders(K, cam_from_world, points, *maps.shape[1:3])]
     ours, peer = (maps, K, cam_from_world, points), (maps.permute(0, 3, 1, 2).contiguous(), K, cam_from_world, points)
     check_close(ops.sample_views(*ours), eager(*peer), 5e-4, case)
     few = points[: len(points) // 4].contiguous()
     few_ours, few_peer = (*ours[:3], few), (*peer[:3], few)
-    grad = torch.rand(len(few), n_views, n_channels, generator=torch.Generator().manual_seed(1))
-    got, want = backward(few_ours, grad), eager_backward(few_peer, grad)
+    grad = torch.rand(len(few), n_views, n_channels, generator=torch.Generator().manual_seed(1)).to(device)
+    got, want = backward(ops.sample_views, few_ours, grad), eager_backward(few_peer, grad)
     check_gradient(got[0], want[0].permute(0, 2, 3, 1), f"{case} gradient to maps")
     check_gradient(got[1], want[1], f"{case} gradient to points")
+    whole = {"torch whole": eager_whole} if device == "cuda" else {}
+    whole = with_compiled(whole, device, lambda f: (f(*peer), backward(f, few_peer, grad)))
+    for name, f in whole.items():
+        check_close(ops.sample_views(*ours), f(*peer), 5e-4, f"{case} {name}")
     figures: dict[str, object] = {}
     runs: dict[str, dict[str, Callable]] = {
         "forward": {
             "uner3d": lambda: ops.sample_views(*ours),
-            "write": lambda: write(len(points), n_views, n_channels),
+            "write": lambda: write(points, n_views, n_channels),
             "torch": lambda: eager(*peer),
+            **{name: lambda f=f: f(*peer) for name, f in whole.items()},
         },
         "forward+backward (a quarter of the points)": {
-            "uner3d": lambda: backward(few_ours, grad),
+            "uner3d": lambda: backward(ops.sample_views, few_ours, grad),
             "torch": lambda: eager_backward(few_peer, grad),
+            **{name: lambda f=f: backward(f, few_peer, grad) for name, f in whole.items()},
         },
     }
-    for name, functions in runs.items():
+    n_bytes = (
+        least_bytes(ours, ops.sample_views(*ours)),
+        least_bytes(few_ours, ops.sample_views(*few_ours), [grad], got),
+    )
+    for (name, functions), moved in zip(runs.items(), n_bytes, strict=True):
         times = time_interleaved(functions, repeats)
-        show(f"{case} {name}", times)
-        figures[name] = {"seconds": times, "speedup": times["torch"]["median"] / times["uner3d"]["median"]}
+        best = min((n for n in functions if n.startswith("torch")), key=lambda n: times[n]["median"])
+        show(f"{case} {name}", times, best)
+        figures[name] = {
+            "seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"], "against": best,
+            **bandwidth(moved, times["uner3d"]["median"], device),
+        }  # fmt: skip
         if "write" in times:
             ratio = times["uner3d"]["median"] / times["write"]["median"]
             print(f"  {ratio:.2f} times the time to write the output")
@@ -106,8 +128,9 @@ def run_case(case: str, repeats: int) -> dict[str, object]:
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--case", nargs="+", default=CASES, help="views x points x channels")
+    add_device(parser)
     args = parse(parser)
-    figures = {case: run_case(case, args.repeats) for case in args.case}
+    figures = {case: run_case(case, args.repeats, args.device) for case in args.case}
     if args.json:
         write_json(args.json, {"environment": environment(), "maps": "150 x 200", "figures": figures})
 

@@ -1,7 +1,8 @@
 """Speed of view_weights (angle x mask x visibility) against torch eager, in chunks of points.
 
-python -m benchmarks.bench_view_weights [--case 8x1000000 ...] [--threads 2] [--json FILE]
-A case is views x points; masks and depth maps are 200 x 150.
+python -m benchmarks.bench_view_weights [--case 8x1000000 ...] [--device cuda] [--threads 2] [--json FILE]
+A case is views x points; masks and depth maps are 200 x 150. On CUDA the peer also runs whole, and that under
+torch.compile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
 from uner3d import ops
@@ -64,39 +66,55 @@ def eager_backward(args: tuple[Tensor, ...], grad: Tensor, wanted: tuple[int, ..
     return [torch.cat(c) if i in (0, 5) else torch.stack(c).sum(0) for i, c in zip(wanted, columns, strict=True)]
 
 
-def run_case(case: str, repeats: int) -> dict[str, object]:
+def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
     n_views, n_points = map(int, case.split("x"))
-    maps, K, cam_from_world, points = inputs(n_views, n_points, 2, HEIGHT, WIDTH)
+    maps, K, cam_from_world, points = (t.to(device) for t in inputs(n_views, n_points, 2, HEIGHT, WIDTH))
     points = points[off_borders(K, cam_from_world, points, HEIGHT, WIDTH)]
     generator = torch.Generator().manual_seed(1)
-    directions = torch.nn.functional.normalize(torch.randn(len(points), 3, generator=generator), dim=-1)
+    directions = torch.nn.functional.normalize(torch.randn(len(points), 3, generator=generator), dim=-1).to(device)
     depths, masks = (2.7 + maps[..., 0]).contiguous(), maps[..., 1].contiguous()
     args = (points, K, cam_from_world, depths, masks, directions)
-    grad = torch.rand(len(points), n_views, generator=generator)
-    check_close(fused(*args), eager_chunked(*args), 1e-4, case)
+    grad = torch.rand(len(points), n_views, generator=generator).to(device)
+    whole = {"torch whole": eager} if device == "cuda" else {}
+    whole = with_compiled(whole, device, lambda f: (f(*args), backward(f, args, grad, (0, 3, 4, 5))))
+    for name, f in {"torch": eager_chunked, **whole}.items():
+        check_close(fused(*args), f(*args), 1e-4, f"{case} {name}")
     runs: dict[str, dict[str, Callable]] = {
-        "forward": {"uner3d": lambda: fused(*args), "torch": lambda: eager_chunked(*args)}
+        "forward": {
+            "uner3d": lambda: fused(*args),
+            "torch": lambda: eager_chunked(*args),
+            **{name: lambda f=f: f(*args) for name, f in whole.items()},
+        }
     }
+    n_bytes = {"forward": least_bytes(args, [grad])}  # the output is as large as its gradient
     for name, wanted in (("points, directions", (0, 5)), ("all", (0, 3, 4, 5))):
-        for a, b in zip(backward(fused, args, grad, wanted), eager_backward(args, grad, wanted), strict=True):
+        ours = backward(fused, args, grad, wanted)
+        for a, b in zip(ours, eager_backward(args, grad, wanted), strict=True):
             check_gradient(a, b, f"{case} {name}")
         runs[f"forward+backward to {name}"] = {
             "uner3d": lambda w=wanted: backward(fused, args, grad, w),
             "torch": lambda w=wanted: eager_backward(args, grad, w),
+            **{n: lambda f=f, w=wanted: backward(f, args, grad, w) for n, f in whole.items()},
         }
+        n_bytes[f"forward+backward to {name}"] = least_bytes(args, [grad], [grad], ours)
     figures: dict[str, object] = {}
     for name, functions in runs.items():
         times = time_interleaved(functions, repeats)
-        show(f"{case} {name}", times)
-        figures[name] = {"seconds": times, "speedup": times["torch"]["median"] / times["uner3d"]["median"]}
+        best = min((n for n in functions if n != "uner3d"), key=lambda n: times[n]["median"])
+        show(f"{case} {name}", times, best)
+        figures[name] = {
+            "seconds": times, "speedup": times[best]["median"] / times["uner3d"]["median"], "against": best,
+            **bandwidth(n_bytes[name], times["uner3d"]["median"], device),
+        }  # fmt: skip
     return figures
 
 
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--case", nargs="+", default=CASES, help="views x points")
+    add_device(parser)
     args = parse(parser)
-    figures = {case: run_case(case, args.repeats) for case in args.case}
+    figures = {case: run_case(case, args.repeats, args.device) for case in args.case}
     if args.json:
         write_json(args.json, {"environment": environment(), "maps": f"{HEIGHT} x {WIDTH}", "figures": figures})
 

@@ -30,7 +30,7 @@ def configure(folder: Path) -> None:
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     run(
         "cmake", "-S", ROOT, "-B", folder, *generator, "-DUNER3D_CUDA=ON", "-DUNER3D_WERROR=ON",
-        "-DCMAKE_CUDA_ARCHITECTURES=90", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        "-DUNER3D_SANITIZE=ON", "-DCMAKE_CUDA_ARCHITECTURES=90", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
     )  # fmt: skip
 
@@ -49,6 +49,14 @@ def test_every_kernel_is_compiled(module):
     """One object per .cu file, holding code for the asked architecture."""
     objects = {path.name for path in module.parent.glob("CMakeFiles/uner3d_cuda.dir/csrc/cuda/*.o")}
     assert objects == {f"{path.name}.o" for path in (ROOT / "csrc" / "cuda").glob("*.cu")}
+
+
+def test_the_driver_for_compute_sanitizer_links(module):
+    """And says in a sentence that it cannot run, as a GPU is hidden from it."""
+    run("cmake", "--build", module.parent, "--target", "uner3d_sanitize")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([module.parent / "uner3d_sanitize"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and done.stdout.startswith("uner3d_sanitize: no ")
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is not installed")

@@ -11,7 +11,7 @@
 namespace uner3d::cuda {
 
 constexpr unsigned kFullWarp = 0xffffffffu;
-constexpr int kWarp = 32, kLogWarp = 5;
+constexpr int kLogWarp = 5;
 
 // Exponent of the smallest power of two from n on, at most that of a warp.
 inline int log_group(std::int64_t n) {
