@@ -94,7 +94,7 @@ UNER3D_HD VisibilityFactor<T> visibility_factor(T z, T& p00, T& p01, T& p10, T& 
   const bool known = are_depths(p00, p01, p10, p11);
   if (!known) p00 = p01 = p10 = p11 = T(1);
   const T depth = bilinear(p00, p01, p10, p11, ax, ay);
-  const T ramp = visibility_ramp(z, depth, inv_tolerance), visible = clamp_to_unit(ramp);
+  const T ramp = visibility_ramp(z / depth, inv_tolerance), visible = clamp_to_unit(ramp);
   const T slope = known && visible == ramp ? inv_tolerance / depth : T(0);
   return {known ? visible : T(1), -slope, slope * z / depth};
 }
