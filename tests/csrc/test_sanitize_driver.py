@@ -20,7 +20,10 @@ VIEWS_CUDA = [
     "composite", "composite_backward", "fuse_views", "fuse_views_backward", "fuse_views_sorted", "sample_views",
     "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
 ]  # fmt: skip
-VIEWS_CPU = ["composite", "composite_backward", "fuse_views", "fuse_views_backward", "sample_views", "view_weights"]
+VIEWS_CPU = [
+    "composite", "composite_backward", "fuse_views", "fuse_views_backward", "sample_views", "view_weights",
+    "view_weights_backward",
+]  # fmt: skip
 POINTS = ["idw", "knn", "positional_encoding"]
 POINTS_CUDA = [
     "idw", "idw_backward", "knn", "knn_backward", "knn_build", "pair_reduce", "positional_encoding", "radix_sort",
