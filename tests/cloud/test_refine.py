@@ -1,5 +1,7 @@
 """Patch matching on surface maps: a soft surface becomes a sharp one where there is texture, and stays elsewhere."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,10 +44,7 @@ def test_a_surface_too_large_is_moved_to_the_true_one(photos):
 
 
 def test_without_texture_the_depths_stay(photos):
-    flat = {k: p.reduced(1) for k, p in photos.items()}
-    import copy
-
-    flat = {k: copy.copy(p) for k, p in flat.items()}
+    flat = {k: copy.copy(p) for k, p in photos.items()}
     for p in flat.values():
         p.images = torch.full_like(p.images, 100)
     soft = ball_maps(photos[1], radius=1.04 * RADIUS)

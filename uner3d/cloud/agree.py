@@ -59,8 +59,9 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     for view in range(n_views):
         near = ranking[view][:n_neighbours]
         x = maps.points(view)
-        normals = maps.normals[view] if maps.normals is not None else None
-        if normals is None:
+        if maps.normals is not None:
+            normals = maps.normals[view]
+        else:
             normals = raster_normals(x, maps.depth[view], maps.cam_from_unit[view])
         index = (maps.depth[view].view(-1) > 0).nonzero()[:, 0]
         if len(index) == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .raster import project
 from .surface import SurfaceMaps
 
 BARE = 0.1  # largest difference of a channel from the background's colour in a pixel that shows nothing else
@@ -30,10 +31,7 @@ def contradictions(points: Tensor, colours: Tensor, maps: SurfaceMaps, photos, b
     for part in distinct.split(CHUNK):
         x = points[part]
         for view in range(len(photos)):
-            pose = maps.cam_from_unit[view]
-            in_camera = x @ pose[:, :3].T + pose[:, 3]
-            z = in_camera[:, 2]
-            pixel = (in_camera @ photos.K[view].T)[:, :2] / z.clamp_min(1e-6)[:, None]
+            pixel, z = project(photos.K[view], maps.cam_from_unit[view], x)
             column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
             inside = (z > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
             column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
