@@ -5,8 +5,8 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <thread>
-#include <vector>
+
+#include "team.h"
 
 namespace uner3d::cpu {
 
@@ -37,11 +37,7 @@ void parallel_for(std::int64_t n, std::int64_t grain, int n_threads, const Body&
       if (!failed.exchange(true)) error = std::current_exception();
     }
   };
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<std::size_t>(n_workers - 1));
-  for (int i = 1; i < n_workers; ++i) threads.emplace_back(work);
-  work();
-  for (auto& thread : threads) thread.join();
+  run_team(n_threads, n_workers, work);
   if (error) std::rethrow_exception(error);
 }
 
