@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def time_interleaved(
-    functions: dict[str, Callable[[], Any]], repeats: int = 5, min_seconds: float = 0.02, warmup: int = 1
+    functions: dict[str, Callable[[], Any]], repeats: int = 5, min_seconds: float = 0.1, warmup: int = 1
 ) -> dict[str, dict[str, float]]:
     """Time callables in turn, so that a slow moment of the machine falls on all of them and ratios stay fair.
 
-    Each round calls every function once (or as often as fills ``min_seconds``, short calls being beyond the clock),
-    and every round starts with another one. Where CUDA is in use, each timing waits for the device.
+    Each round calls every function once, or as often as fills ``min_seconds``: the first calls of a function that takes
+    milliseconds find the caches full of what the one before it left. Every round starts with another function. Where CUDA is in use, each timing waits for the device.
 
     Returns per name, in seconds of one call: ``median``, ``spread`` (largest less smallest), ``min``, and ``repeats``.
     """
@@ -34,7 +34,7 @@ def time_interleaved(
         raise ValueError(f"repeats: expected at least 5 for a median worth reporting, got {repeats}")
     calls = {}
     for name, function in functions.items():
-        for _ in range(max(warmup - 1, 0)):
+        for _ in range(warmup):
             function()
         calls[name] = max(1, int(min_seconds / max(_seconds(function, 1), 1e-9)))
     names = list(functions)

@@ -48,5 +48,6 @@ void bind_composite_cuda(py::module_& m);
 void bind_patch_match(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);
+void bind_output(py::module_& m);
 
 }  // namespace uner3d::bind

@@ -24,7 +24,7 @@ void bind_cpu(py::module_& m) {
       typed<T>("composite_backward").c_str(),
       [](Address sigma, Address colour, Address edges, Address ray_offsets, std::int64_t n_rays, std::int64_t n_samples,
          std::int64_t n_channels, Address grad_colour, Address grad_depth, Address grad_opacity, Address grad_weights,
-         Address grad_sigma, Address grad_sample_colour, Address grad_edges, int n_threads) {
+         Address weights, Address grad_sigma, Address grad_sample_colour, Address grad_edges, int n_threads) {
         const CompositeGradArgs<T> args{{pointer<const T>(sigma), pointer<const T>(colour), pointer<const T>(edges),
                                          pointer<const std::int64_t>(ray_offsets), n_rays, n_samples, n_channels},
                                         pointer<const T>(grad_colour),
@@ -33,7 +33,8 @@ void bind_cpu(py::module_& m) {
                                         pointer<const T>(grad_weights),
                                         pointer<T>(grad_sigma),
                                         pointer<T>(grad_sample_colour),
-                                        pointer<T>(grad_edges)};
+                                        pointer<T>(grad_edges),
+                                        pointer<const T>(weights)};
         py::gil_scoped_release nogil;
         cpu::composite_backward(args, n_threads);
       });

@@ -36,7 +36,8 @@ void backward(Address sigma, Address colour, Address edges, Address ray_offsets,
                                       pointer<const float>(grad_weights),
                                       pointer<float>(grad_sigma),
                                       pointer<float>(grad_sample_colour),
-                                      pointer<float>(grad_edges)};
+                                      pointer<float>(grad_edges),
+                                      nullptr};
   py::gil_scoped_release nogil;
   cuda::composite_backward(args, device, pointer<void>(stream));
 }

@@ -5,6 +5,7 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   using namespace uner3d::bind;
   m.doc() = "Kernels of uner3d. Private: use uner3d.ops.";
   bind_device(m);
+  bind_output(m);
   bind_positional_encoding(m);
   bind_knn(m);
   bind_knn_cuda(m);

@@ -3,55 +3,80 @@
 namespace uner3d::cpu {
 namespace {
 
-// out[c] = sum_i weights[i] colour[i, c]; kChannels 0 stands for any number.
-template <class T, int kChannels>
-void sum_colour(const T* weights, const T* colour, int64_t count, int64_t n_channels, T* out) {
-  if constexpr (kChannels == 0) {
-    for (int64_t c = 0; c < n_channels; ++c) out[c] = 0;
-    for (int64_t i = 0; i < count; ++i) {
+constexpr int64_t kBlock = 256;  // samples whose exponentials are computed together
+
+// out[c] = sum_i weights[i] colour[i, c], for any number of channels.
+template <class T>
+void sum_colour(const T* weights, const Ray<T>& ray, int64_t n_channels, T* out) {
+  std::fill(out, out + n_channels, T(0));
+  for (int64_t i = 0; i < ray.count; ++i) {
 #pragma omp simd
-      for (int64_t c = 0; c < n_channels; ++c) out[c] += weights[i] * colour[i * n_channels + c];
-    }
-  } else {
-    constexpr int n = kLanes<T>;
-    Vec<T> sums[kChannels] = {}, flat[kChannels];
-    int64_t i = 0;
-    for (; i + n <= count; i += n) {
-      const Vec<T> weight = load(weights + i);
-      for (int k = 0; k < kChannels; ++k) flat[k] = load(colour + i * kChannels + k * n);
-      sums[0] += weight * channel<T, kChannels, 0>(flat);
-      if constexpr (kChannels > 1) sums[1] += weight * channel<T, kChannels, 1>(flat);
-      if constexpr (kChannels > 2) sums[2] += weight * channel<T, kChannels, 2>(flat);
-      if constexpr (kChannels > 3) sums[3] += weight * channel<T, kChannels, 3>(flat);
-    }
-    for (int c = 0; c < kChannels; ++c) out[c] = sum_lanes<T>(sums[c]);
-    for (; i < count; ++i)
-      for (int c = 0; c < kChannels; ++c) out[c] += weights[i] * colour[i * kChannels + c];
+    for (int64_t c = 0; c < n_channels; ++c) out[c] += weights[i] * ray.colour[i * n_channels + c];
   }
 }
 
+// What each sample of a block absorbs and lets through. A loop of its own: the exponentials have a long latency, and
+// the processor overlaps more of them the fewer other instructions stand between.
+template <class T, int kStride>
+struct Block {
+  T alpha[kBlock], through[kBlock];
+
+  UNER3D_HD Block(const Ray<T>& ray, int64_t begin, int64_t end) {
+    int64_t i = begin;
+#pragma GCC unroll 2
+    for (; i + kLanes<T> <= end; i += kLanes<T>) fill(ray, i, begin, std::true_type{});
+    if (i < end) fill(ray, i, begin, std::false_type{});
+  }
+
+ private:
+  template <class IsWhole>
+  UNER3D_HD void fill(const Ray<T>& ray, int64_t i, int64_t begin, IsWhole is_whole) {
+    const Span<T, kStride> span(ray, i, is_whole);
+    Vec<T> a, t;
+    attenuate(span.sigma * (span.end - span.start), a, t);
+    store(alpha + (i - begin), a), store(through + (i - begin), t);
+  }
+};
+
+// Colours stay interleaved, each weight repeated for the channels of its sample; channels part after the last sample.
 template <class T, int kStride, int kChannels>
 void forward_ray(const CompositeArgs<T>& a, int64_t r) {
   const Ray<T> ray = ray_of<T, kStride>(a.in, r);
   T* weights = a.weights + ray.begin;
-  T transmittance = 1;
-  Vec<T> opacity{}, twice_depth{};
+  Vec<T> transmittance = broadcast(T(1)), opacity{}, twice_depth{};
+  Vec<T> sums[kChannels + 1] = {}, flat[kChannels + 1];
+  const auto add = [&](int64_t i, const T* alpha, const T* through, auto is_whole) __attribute__((always_inline)) {
+    constexpr bool kWhole = decltype(is_whole)::value;
+    const Span<T, kStride> span(ray, i, is_whole);
+    const Vec<T> passed = prefix_product<T>(load(through));
+    const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
+    const Vec<T> weight = before * load(alpha);
+    transmittance = flush_below<T>(transmittance * last_lane<T>(passed), T(core::kOpaque));
+    opacity += weight;
+    twice_depth += weight * (span.start + span.end);
+    store_some<kWhole>(weights + i, weight, ray.count - i);
+    load_colours<T, kChannels>(ray, i, is_whole, flat);
+    for_constants<kChannels>([&](auto k) { sums[k] += repeat<T, kChannels, k>(weight) * flat[k]; });
+  };
   for (int64_t begin = 0; begin < ray.count; begin += kBlock) {
-    const int64_t count = std::min(kBlock, ray.count - begin);
-    const Block<T, kStride> block(ray, begin, count);
-    for (int64_t i = 0; i < count; i += kLanes<T>) {
-      const Vec<T> passed = prefix_product<T>(load(block.through + i));
-      const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
-      const Vec<T> weight = before * load(block.alpha + i);
-      transmittance = core::flush_opaque(transmittance * passed[kLanes<T> - 1]);
-      opacity += weight;
-      twice_depth += weight * load(block.ends + i);
-      store_some(weights + begin + i, weight, count - i);
-    }
+    const int64_t end = std::min(begin + kBlock, ray.count);
+    const Block<T, kStride> block(ray, begin, end);
+    int64_t i = begin;
+#pragma GCC unroll 2
+    for (; i + kLanes<T> <= end; i += kLanes<T>)
+      add(i, block.alpha + (i - begin), block.through + (i - begin), std::true_type{});
+    if (i < end) add(i, block.alpha + (i - begin), block.through + (i - begin), std::false_type{});
   }
-  a.opacity[r] = sum_lanes<T>(opacity);
-  a.depth[r] = T(0.5) * sum_lanes<T>(twice_depth);
-  sum_colour<T, kChannels>(weights, ray.colour, ray.count, a.in.n_channels, a.colour + r * a.in.n_channels);
+  constexpr int kSums = (kChannels + 2 + 3) / 4 * 4;  // four at a time, unused ones zero
+  Vec<T> all[kSums] = {opacity, twice_depth};
+  T totals[kSums];
+  for_constants<kChannels>([&](auto c) { all[2 + c] = channel<T, kChannels, c>(sums); });
+  for (int i = 0; i < kSums; i += 4) sum_lanes<T>(all + i, totals + i);
+  a.opacity[r] = totals[0];
+  a.depth[r] = T(0.5) * totals[1];
+  T* colour = a.colour + r * a.in.n_channels;
+  std::copy(totals + 2, totals + 2 + kChannels, colour);
+  if (kChannels == 0) sum_colour(weights, ray, a.in.n_channels, colour);
 }
 
 template <class T, int kStride, int kChannels>

@@ -1,152 +1,152 @@
+// One pass over each ray, from its last sample to its first. The transmittance behind a sample is what leaves the ray
+// plus the weights of all samples behind: a sum of positive terms, as exact as the products of the forward pass, which
+// it replaces.
+#include <vector>
+
 #include "composite_rays.h"
 
 namespace uner3d::cpu {
 namespace {
 
-// Rows of scratch, each as long as the ray, rounded up to whole vectors.
+// dots[i] = sum_c grad_colour[c] colour[i, c], for any number of channels.
 template <class T>
-struct Scratch {
-  T *weights, *after, *grad;
+void colour_dots(const T* grad_colour, const Ray<T>& ray, int64_t n_channels, T* dots) {
+  for (int64_t i = 0; i < ray.count; ++i) {
+    T dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t c = 0; c < n_channels; ++c) dot += grad_colour[c] * ray.colour[i * n_channels + c];
+    dots[i] = dot;
+  }
+}
+
+// out[i, c] = weights[i] grad_colour[c], for any number of channels.
+template <class T>
+void spread_weights(const T* grad_colour, const T* weights, int64_t count, int64_t n_channels, T* out) {
+  for (int64_t i = 0; i < count; ++i) {
+#pragma omp simd
+    for (int64_t c = 0; c < n_channels; ++c) out[i * n_channels + c] = weights[i] * grad_colour[c];
+  }
+}
+
+// The gradient of a ray's colour as interleaved samples have it, and what both directions of it are.
+template <class T, int kChannels>
+struct ColourGrad {
+  Vec<T> grad[kChannels + 1];
+
+  explicit ColourGrad(const T* grad_colour) {
+    T repeated[(kChannels + 1) * kLanes<T>];
+    for (int i = 0; i < kChannels * kLanes<T>; ++i) repeated[i] = grad_colour[i % std::max(kChannels, 1)];
+    for (int k = 0; k < kChannels; ++k) grad[k] = load(repeated + k * kLanes<T>);
+  }
+
+  template <bool kWhole>
+  UNER3D_HD Vec<T> dots(const Ray<T>& ray, int64_t begin, std::bool_constant<kWhole> is_whole) const {
+    Vec<T> flat[kChannels + 1], sum{};
+    load_colours<T, kChannels>(ray, begin, is_whole, flat);
+    for (int k = 0; k < kChannels; ++k) flat[k] *= grad[k];
+    for_constants<kChannels>([&](auto c) { sum += channel<T, kChannels, c>(flat); });
+    return sum;
+  }
+
+  template <bool kWhole>
+  UNER3D_HD void spread(Vec<T> weight, int64_t left, std::bool_constant<kWhole>, T* out) const {
+    for_constants<kChannels>([&](auto k) {
+      store_some<kWhole>(out + k * kLanes<T>, repeat<T, kChannels, k>(weight) * grad[k],
+                         left * kChannels - k * kLanes<T>);
+    });
+  }
 };
 
-// grad[i] = d loss / d weight_i from the four outputs; also the gradient of the samples' colours.
+// What passes all samples of a ray.
+template <class T, int kStride>
+T leaving(const Ray<T>& ray) {
+  Vec<T> thickness{};
+  const auto add = [&](int64_t i, auto is_whole) {
+    const Span<T, kStride> span(ray, i, is_whole);
+    thickness += span.sigma * (span.end - span.start);
+  };
+  int64_t i = 0;
+  for (; i + kLanes<T> <= ray.count; i += kLanes<T>) add(i, std::true_type{});
+  if (i < ray.count) add(i, std::false_type{});
+  T alpha, through;
+  core::attenuate(sum_lanes<T>(thickness), alpha, through);
+  return core::flush_opaque(through);
+}
+
+// Gradients of the edges: the thickness moves both ends of a sample, the depth moves their middle.
+template <class T, int kStride>
+struct EdgeGrads {
+  T* out;             // of the ray; null where not wanted
+  Vec<T> ahead = {};  // of the samples after, whose first shares an edge with the last one here
+
+  template <bool kWhole>
+  UNER3D_HD void put(int64_t i, int64_t left, Vec<T> stretch, Vec<T> move, std::bool_constant<kWhole>) {
+    const Vec<T> to_start = move - stretch, to_end = move + stretch;
+    if constexpr (kStride == 2) {
+      store_some<kWhole>(out + 2 * i, interleave<T, 0>(to_start, to_end), 2 * left);
+      store_some<kWhole>(out + 2 * i + kLanes<T>, interleave<T, 1>(to_start, to_end), 2 * left - kLanes<T>);
+    } else {
+      store_some<kWhole>(out + i + 1, to_end + shift<T, -1>(to_start, ahead), left);
+      ahead = to_start;
+    }
+  }
+
+  void finish() {
+    if (kStride == 1) out[0] = ahead[0];
+  }
+};
+
+// `dots`: scratch of as many values as the ray has samples.
 template <class T, int kStride, int kChannels>
-void weight_grads(const CompositeGradArgs<T>& a, int64_t r, const Ray<T>& ray, const Scratch<T>& s) {
-  const int64_t n_channels = kChannels == 0 ? a.in.n_channels : kChannels;
+void backward_ray(const CompositeGradArgs<T>& a, int64_t r, T* dots) {
+  const Ray<T> ray = ray_of<T, kStride>(a.in, r);
+  const int64_t n_channels = a.in.n_channels;
+  const T* weights = a.weights + ray.begin;
+  const T none[kChannels + 1] = {};
+  const T* grad_colour = a.grad_colour ? a.grad_colour + r * n_channels : none;
+  const ColourGrad<T, kChannels> colour(grad_colour);
+  const bool has_dots = kChannels == 0 && a.grad_colour;
+  if (has_dots) colour_dots(grad_colour, ray, n_channels, dots);
   const T grad_opacity = a.grad_opacity ? a.grad_opacity[r] : T(0);
   const T half_grad_depth = a.grad_depth ? T(0.5) * a.grad_depth[r] : T(0);
-#pragma omp simd
-  for (int64_t i = 0; i < ray.count; ++i)
-    s.grad[i] = grad_opacity + half_grad_depth * (ray.edges[i * kStride] + ray.edges[i * kStride + 1]);
-  if (a.grad_weights) {
-#pragma omp simd
-    for (int64_t i = 0; i < ray.count; ++i) s.grad[i] += a.grad_weights[ray.begin + i];
-  }
-  if (!a.grad_colour) return;
-  const T* grad_colour = a.grad_colour + r * n_channels;
-  if constexpr (kChannels == 0) {
-    for (int64_t i = 0; i < ray.count; ++i) {
-      T dot = 0;
-#pragma omp simd reduction(+ : dot)
-      for (int64_t c = 0; c < n_channels; ++c) dot += grad_colour[c] * ray.colour[i * n_channels + c];
-      s.grad[i] += dot;
-    }
-  } else {
-    T g[kChannels];
-    for (int c = 0; c < kChannels; ++c) g[c] = grad_colour[c];
-#pragma omp simd
-    for (int64_t i = 0; i < ray.count; ++i) {
-      T dot = 0;
-      for (int c = 0; c < kChannels; ++c) dot += g[c] * ray.colour[i * kChannels + c];
-      s.grad[i] += dot;
-    }
-  }
-}
-
-template <class T, int kChannels>
-void colour_grads(const CompositeGradArgs<T>& a, int64_t r, const Ray<T>& ray, const T* weights) {
-  const int64_t n_channels = kChannels == 0 ? a.in.n_channels : kChannels;
-  T* out = a.grad_sample_colour + ray.begin * n_channels;
-  if (!a.grad_colour) {
-    std::fill(out, out + ray.count * n_channels, T(0));
-    return;
-  }
-  const T* grad_colour = a.grad_colour + r * n_channels;
-  if constexpr (kChannels == 0) {
-    for (int64_t i = 0; i < ray.count; ++i) {
-#pragma omp simd
-      for (int64_t c = 0; c < n_channels; ++c) out[i * n_channels + c] = weights[i] * grad_colour[c];
-    }
-  } else {
-    T g[kChannels];
-    for (int c = 0; c < kChannels; ++c) g[c] = grad_colour[c];
-#pragma omp simd
-    for (int64_t i = 0; i < ray.count; ++i)
-      for (int c = 0; c < kChannels; ++c) out[i * kChannels + c] = weights[i] * g[c];
-  }
-}
-
-// From the gradients of tau to those of the edges: the thickness moves both ends, the depth moves their middle.
-template <class T, int kStride>
-void edge_grads(const CompositeGradArgs<T>& a, int64_t r, const Ray<T>& ray, const Scratch<T>& s) {
-  const T half_grad_depth = a.grad_depth ? T(0.5) * a.grad_depth[r] : T(0);
-  T* out = a.grad_edges + (ray.edges - a.in.edges);
-  if constexpr (kStride == 2) {
-#pragma omp simd
-    for (int64_t i = 0; i < ray.count; ++i) {
-      const T stretch = s.grad[i] * ray.sigma[i], shift = half_grad_depth * s.weights[i];
-      out[2 * i] = shift - stretch;
-      out[2 * i + 1] = shift + stretch;
-    }
-  } else {
-    const int64_t last = ray.count - 1;
-    if (last < 0) {
-      out[0] = 0;
-      return;
-    }
-    out[0] = half_grad_depth * s.weights[0] - s.grad[0] * ray.sigma[0];
-#pragma omp simd
-    for (int64_t i = 1; i <= last; ++i)  // an inner edge ends one sample and starts the next
-      out[i] = half_grad_depth * (s.weights[i - 1] + s.weights[i]) +
-               (s.grad[i - 1] * ray.sigma[i - 1] - s.grad[i] * ray.sigma[i]);
-    out[last + 1] = half_grad_depth * s.weights[last] + s.grad[last] * ray.sigma[last];
-  }
-}
-
-// weights[i] = T_i alpha_i and after[i] = T_{i+1}, padded to whole vectors with zeros and what has passed.
-template <class T, int kStride>
-void transmit(const Ray<T>& ray, const Scratch<T>& s) {
-  T transmittance = 1;
-  for (int64_t begin = 0; begin < ray.count; begin += kBlock) {
-    const int64_t count = std::min(kBlock, ray.count - begin);
-    const Block<T, kStride> block(ray, begin, count);
-    for (int64_t i = 0; i < count; i += kLanes<T>) {
-      const Vec<T> passed = prefix_product<T>(load(block.through + i));
-      const Vec<T> before = flush_below<T>(transmittance * shift<T, 1>(passed, broadcast(T(1))), T(core::kOpaque));
-      store<T>(s.weights + begin + i, before * load(block.alpha + i));
-      store<T>(s.after + begin + i, flush_below<T>(transmittance * passed, T(core::kOpaque)));
-      transmittance = core::flush_opaque(transmittance * passed[kLanes<T> - 1]);
-    }
-  }
-}
-
-// Turns grad from d loss / d weight into d loss / d tau, from the last sample to the first.
-template <class T>
-void weight_to_tau_grads(int64_t count, const Scratch<T>& s) {
-  T behind = 0;
-  for (int64_t i = round_up_to_lanes<T>(count) - kLanes<T>; i >= 0; i -= kLanes<T>) {
-    const Vec<T> grad = load(s.grad + i);
-    const Vec<T> sums = suffix_sum<T>(grad * load(s.weights + i));
-    const Vec<T> later = behind + shift<T, -1>(sums, Vec<T>{});
-    store<T>(s.grad + i, core::grad_tau(grad, load(s.after + i), later));
-    behind += sums[0];
-  }
-}
-
-template <class T, int kStride, int kChannels>
-void backward_ray(const CompositeGradArgs<T>& a, int64_t r, T* scratch) {
-  const Ray<T> ray = ray_of<T, kStride>(a.in, r);
-  const int64_t padded = round_up_to_lanes<T>(ray.count);
-  const Scratch<T> s{scratch, scratch + padded, scratch + 2 * padded};
-  transmit<T, kStride>(ray, s);
-  weight_grads<T, kStride, kChannels>(a, r, ray, s);
-  for (int64_t i = ray.count; i < padded; ++i) s.grad[i] = 0;
-  weight_to_tau_grads(ray.count, s);
-  T* grad_sigma = a.grad_sigma + ray.begin;
-#pragma omp simd
-  for (int64_t i = 0; i < ray.count; ++i)
-    grad_sigma[i] = s.grad[i] * (ray.edges[i * kStride + 1] - ray.edges[i * kStride]);
-  if (a.grad_sample_colour) colour_grads<T, kChannels>(a, r, ray, s.weights);
-  if (a.grad_edges) edge_grads<T, kStride>(a, r, ray, s);
+  EdgeGrads<T, kStride> edges{a.grad_edges ? a.grad_edges + (ray.edges - a.in.edges) : nullptr};
+  Vec<T> passed = broadcast(leaving<T, kStride>(ray)), behind{};  // all samples so far; sum of their grad * weight
+  const auto differentiate = [&](int64_t i, auto is_whole) __attribute__((always_inline)) {
+    constexpr bool kWhole = decltype(is_whole)::value;
+    const int64_t left = ray.count - i;
+    const Span<T, kStride> span(ray, i, is_whole);
+    const Vec<T> weight = load_some<kWhole>(weights + i, left);
+    Vec<T> grad = grad_opacity + half_grad_depth * (span.start + span.end);
+    if (a.grad_weights) grad += load_some<kWhole>(a.grad_weights + ray.begin + i, left);
+    if (has_dots) grad += load_some<kWhole>(dots + i, left);
+    if (a.grad_colour) grad += colour.dots(ray, i, is_whole);
+    const Vec<T> light = suffix_sum<T>(weight), loss = suffix_sum<T>(grad * weight);
+    const Vec<T> tau_grad = core::grad_tau(grad, Vec<T>(passed + shift<T, -1>(light, Vec<T>{})),
+                                           Vec<T>(behind + shift<T, -1>(loss, Vec<T>{})));
+    passed += first_lane<T>(light);
+    behind += first_lane<T>(loss);
+    store_some<kWhole>(a.grad_sigma + ray.begin + i, tau_grad * (span.end - span.start), left);
+    if (a.grad_sample_colour) colour.spread(weight, left, is_whole, a.grad_sample_colour + (ray.begin + i) * kChannels);
+    if (a.grad_edges) edges.put(i, left, tau_grad * span.sigma, half_grad_depth * weight, is_whole);
+  };
+  int64_t i = ray.count / kLanes<T> * kLanes<T>;
+  if (i < ray.count) differentiate(i, std::false_type{});
+  while ((i -= kLanes<T>) >= 0) differentiate(i, std::true_type{});
+  if (kChannels == 0 && a.grad_sample_colour && a.grad_colour)
+    spread_weights(grad_colour, weights, ray.count, n_channels, a.grad_sample_colour + ray.begin * n_channels);
+  if (kChannels == 0 && a.grad_sample_colour && !a.grad_colour)
+    std::fill_n(a.grad_sample_colour + ray.begin * n_channels, ray.count * n_channels, T(0));
+  if (a.grad_edges) edges.finish();
 }
 
 template <class T, int kStride, int kChannels>
 void backward(const CompositeGradArgs<T>& a, int64_t rays_per_chunk, int n_threads) {
   parallel_for(a.in.n_rays, rays_per_chunk, n_threads, [&](int64_t begin, int64_t end) {
     int64_t longest = 0;
-    for (int64_t r = begin; r < end; ++r) longest = std::max(longest, ray_of<T, kStride>(a.in, r).count);
-    std::vector<T> scratch(static_cast<std::size_t>(3 * round_up_to_lanes<T>(longest)));
-    for (int64_t r = begin; r < end; ++r) backward_ray<T, kStride, kChannels>(a, r, scratch.data());
+    for (int64_t r = begin; kChannels == 0 && r < end; ++r)
+      longest = std::max(longest, ray_of<T, kStride>(a.in, r).count);
+    std::vector<T> dots(static_cast<std::size_t>(longest));
+    for (int64_t r = begin; r < end; ++r) backward_ray<T, kStride, kChannels>(a, r, dots.data());
   });
 }
 

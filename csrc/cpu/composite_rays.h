@@ -1,4 +1,4 @@
-// What the two directions of composite share: rays, blocks of samples, and the choice of specialised loops.
+// What the two directions of composite share: rays, vectors of samples, and the choice of specialised loops.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,6 @@ namespace uner3d::cpu {
 
 using std::int64_t;
 constexpr int64_t kSamplesPerChunk = 8192;
-constexpr int64_t kBlock = 256;  // samples whose exponentials are computed together
 
 // The samples of one ray. Sample i spans edges[i * stride] to edges[i * stride + 1].
 template <class T>
@@ -30,22 +29,57 @@ Ray<T> ray_of(const CompositeSamples<T>& in, int64_t r) {
   return {begin, count, in.sigma + begin, in.colour + begin * in.n_channels, edges};
 }
 
-// What a block of samples absorbs and lets through, padded to whole vectors with samples that do nothing.
+// As many samples as a vector has lanes, from sample `begin` of a ray on; those beyond its end are zero throughout.
+// The caller says whether there are any such, since a loop over whole vectors keeps all its sums in registers.
 template <class T, int kStride>
-struct Block {
-  T alpha[kBlock], through[kBlock], ends[kBlock];  // ends: t0 + t1
+struct Span {
+  Vec<T> sigma, start, end;
 
-  Block(const Ray<T>& ray, int64_t begin, int64_t count) {
-    const T* sigma = ray.sigma + begin;
+  template <bool kWhole>
+  UNER3D_HD Span(const Ray<T>& ray, int64_t begin, std::bool_constant<kWhole>) {
+    const int64_t left = ray.count - begin;
     const T* edges = ray.edges + begin * kStride;
-#pragma omp simd
-    for (int64_t i = 0; i < count; ++i) {
-      core::attenuate(sigma[i] * (edges[i * kStride + 1] - edges[i * kStride]), alpha[i], through[i]);
-      ends[i] = edges[i * kStride + 1] + edges[i * kStride];
+    sigma = load_some<kWhole>(ray.sigma + begin, left);
+    if constexpr (kStride == 1) {
+      start = load_some<kWhole>(edges, left);
+      end = load_some<kWhole>(edges + 1, left);
+    } else {
+      const Vec<T> flat[2] = {load_some<kWhole>(edges, 2 * left),
+                              load_some<kWhole>(edges + kLanes<T>, 2 * left - kLanes<T>)};
+      start = channel<T, 2, 0>(flat);
+      end = channel<T, 2, 1>(flat);
     }
-    for (int64_t i = count; i < round_up_to_lanes<T>(count); ++i) alpha[i] = 0, through[i] = 1, ends[i] = 0;
   }
 };
+
+UNER3D_HD void attenuate(Vec<float> tau, Vec<float>& alpha, Vec<float>& through) {
+  core::attenuate_single<Vector<float>::Bits>(tau, alpha, through);
+}
+
+UNER3D_HD void attenuate(Vec<double> tau, Vec<double>& alpha, Vec<double>& through) {
+  for (int i = 0; i < kLanes<double>; ++i) {
+    double a, t;
+    core::attenuate(tau[i], a, t);
+    alpha[i] = a, through[i] = t;
+  }
+}
+
+// The colours of as many samples as a vector has lanes, from sample `begin` of a ray on, zero beyond its end.
+template <class T, int kChannels, bool kWhole>
+UNER3D_HD void load_colours(const Ray<T>& ray, int64_t begin, std::bool_constant<kWhole>, Vec<T>* flat) {
+  const int64_t left = (ray.count - begin) * kChannels;
+  for (int k = 0; k < kChannels; ++k)
+    flat[k] = load_some<kWhole>(ray.colour + begin * kChannels + k * kLanes<T>, left - k * kLanes<T>);
+}
+
+// Calls f(k) with k = 0 .. n - 1 as compile-time constants.
+template <int n, int k = 0, class F>
+UNER3D_HD void for_constants(const F& f) {
+  if constexpr (k < n) {
+    f(std::integral_constant<int, k>{});
+    for_constants<n, k + 1>(f);
+  }
+}
 
 template <class T>
 int64_t rays_per_chunk(const CompositeSamples<T>& in) {

@@ -24,6 +24,7 @@ template <>
 struct Vector<float> {
   typedef float Type __attribute__((vector_size(kVectorBytes)));
   typedef std::int32_t Mask __attribute__((vector_size(kVectorBytes)));
+  typedef std::uint32_t Bits __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct Vector<double> {
@@ -47,12 +48,12 @@ UNER3D_HD Vec<T> load(const T* from) {
   return v;
 }
 
-// The first lanes of a vector, zero beyond; `left` of them exist.
-template <class T>
+// The first `left` lanes of a vector, zero beyond; all where kWhole says so at compile time, none where left < 0.
+template <bool kWhole, class T>
 UNER3D_HD Vec<T> load_some(const T* from, std::int64_t left) {
-  if (left >= kLanes<T>) return load(from);
-  T some[kLanes<T>] = {};
-  for (std::int64_t i = 0; i < left; ++i) some[i] = from[i];
+  if (kWhole || left >= kLanes<T>) return load(from);
+  T some[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) some[i] = i < left ? from[i] : T(0);
   return load(some);
 }
 
@@ -61,12 +62,13 @@ UNER3D_HD void store(T* to, Vec<T> v) {
   std::memcpy(to, &v, sizeof(v));
 }
 
-template <class T>
+template <bool kWhole, class T>
 UNER3D_HD void store_some(T* to, Vec<T> v, std::int64_t left) {
-  if (left >= kLanes<T>) return store(to, v);
+  if (kWhole || left >= kLanes<T>) return store(to, v);
   T some[kLanes<T>];
   store(some, v);
-  for (std::int64_t i = 0; i < left; ++i) to[i] = some[i];
+  for (int i = 0; i < kLanes<T>; ++i)
+    if (i < left) to[i] = some[i];
 }
 
 template <class T>
@@ -91,19 +93,24 @@ UNER3D_HD Vec<T> shuffle(Vec<T> a, Vec<T> b) {
 
 template <int n, int kBy>
 struct Shift {
-  static constexpr int lane(int i) { return i - kBy >= 0 && i - kBy < n ? i - kBy : n + i; }
+  static constexpr int lane(int i) { return i - kBy < 0 ? 2 * n + i - kBy : i - kBy; }
 };
 
-// Lane i of the result is lane i - kBy of v; lanes that come from outside are those of `fill`.
+// Lane i of the result is lane i - kBy of v; lanes that come from before the first are the last ones of `fill`, those
+// from behind the last its first ones.
 template <class T, int kBy>
 UNER3D_HD Vec<T> shift(Vec<T> v, Vec<T> fill) {
   return shuffle<T, Shift<kLanes<T>, kBy>>(v, fill);
 }
 
-// Takes from vector k of interleaved samples the lanes that hold channel c, leaving those that other vectors hold.
+// Takes from vectors k and k + 1 of interleaved samples the lanes that hold channel c; where k > 0, from vector k + 1
+// alone, leaving those found before.
 template <int n, int kChannels, int c, int k>
 struct PickChannel {
-  static constexpr int lane(int i) { return (i * kChannels + c) / n == k ? n + (i * kChannels + c) % n : i; }
+  static constexpr int lane(int i) {
+    const int at = i * kChannels + c;
+    return k == 0 ? (at < 2 * n ? at : 0) : (at / n == k + 1 ? n + at % n : i);
+  }
 };
 
 // Channel c of as many samples as there are lanes, of kChannels <= 4 values each, one sample after another in `flat`.
@@ -111,11 +118,32 @@ template <class T, int kChannels, int c>
 UNER3D_HD Vec<T> channel(const Vec<T>* flat) {
   constexpr int n = kLanes<T>;
   if constexpr (kChannels == 1) return flat[0];
-  Vec<T> out = shuffle<T, PickChannel<n, kChannels, c, 0>>(flat[0], flat[0]);
-  if constexpr (kChannels > 1) out = shuffle<T, PickChannel<n, kChannels, c, 1>>(out, flat[1]);
-  if constexpr (kChannels > 2) out = shuffle<T, PickChannel<n, kChannels, c, 2>>(out, flat[2]);
-  if constexpr (kChannels > 3) out = shuffle<T, PickChannel<n, kChannels, c, 3>>(out, flat[3]);
+  Vec<T> out = shuffle<T, PickChannel<n, kChannels, c, 0>>(flat[0], flat[1 % kChannels]);
+  if constexpr (kChannels > 2) out = shuffle<T, PickChannel<n, kChannels, c, 1>>(out, flat[2 % kChannels]);
+  if constexpr (kChannels > 3) out = shuffle<T, PickChannel<n, kChannels, c, 2>>(out, flat[3 % kChannels]);
   return out;
+}
+
+// Vector k of a and b interleaved, a first.
+template <int n, int k>
+struct Interleave {
+  static constexpr int lane(int i) { return (k * n + i) / 2 + (i % 2) * n; }
+};
+
+template <class T, int k>
+UNER3D_HD Vec<T> interleave(Vec<T> a, Vec<T> b) {
+  return shuffle<T, Interleave<kLanes<T>, k>>(a, b);
+}
+
+// Vector k of the values of as many samples as there are lanes, each repeated for all channels.
+template <int n, int kChannels, int k>
+struct RepeatSample {
+  static constexpr int lane(int i) { return (k * n + i) / kChannels; }
+};
+
+template <class T, int kChannels, int k>
+UNER3D_HD Vec<T> repeat(Vec<T> values) {
+  return shuffle<T, RepeatSample<kLanes<T>, kChannels, k>>(values, values);
 }
 
 // Lanes below `least` become zero. Products that fade away would otherwise end as denormal numbers, which cost a
@@ -123,6 +151,23 @@ UNER3D_HD Vec<T> channel(const Vec<T>* flat) {
 template <class T>
 UNER3D_HD Vec<T> flush_below(Vec<T> v, T least) {
   return v < broadcast(least) ? Vec<T>{} : v;
+}
+
+template <int kFrom>
+struct OneLane {
+  static constexpr int lane(int) { return kFrom; }
+};
+
+// The first lane in all lanes.
+template <class T>
+UNER3D_HD Vec<T> first_lane(Vec<T> v) {
+  return shuffle<T, OneLane<0>>(v, v);
+}
+
+// The last lane in all lanes.
+template <class T>
+UNER3D_HD Vec<T> last_lane(Vec<T> v) {
+  return shuffle<T, OneLane<kLanes<T> - 1>>(v, v);
 }
 
 // Lane i becomes the product of lanes 0 .. i.
@@ -150,6 +195,34 @@ UNER3D_HD Vec<T> suffix_sum(Vec<T> v) {
 template <class T>
 UNER3D_HD T sum_lanes(Vec<T> v) {
   return suffix_sum<T>(v)[0];
+}
+
+// Picks the first (kHalf 0) or the second half of each of the parts that a and b are made of, those of a first.
+template <int n, int kParts, int kHalf>
+struct PickHalf {
+  static constexpr int kLength = n / kParts / 2;
+  static constexpr int lane(int i) { return i / kLength * (2 * kLength) + kHalf * kLength + i % kLength; }
+};
+
+// Adds the halves of each part: from two vectors of kParts sums, one of 2 kParts with half as many terms left in each.
+template <class T, int kParts>
+UNER3D_HD Vec<T> fold(Vec<T> a, Vec<T> b) {
+  constexpr int n = kLanes<T>;
+  return shuffle<T, PickHalf<n, kParts, 0>>(a, b) + shuffle<T, PickHalf<n, kParts, 1>>(a, b);
+}
+
+// The sums over the lanes of four vectors: a third of the work of four sums.
+template <class T>
+UNER3D_HD void sum_lanes(const Vec<T>* v, T* sums) {
+  constexpr int n = kLanes<T>;
+  if constexpr (n < 4) {
+    for (int i = 0; i < 4; ++i) sums[i] = sum_lanes<T>(v[i]);
+  } else {
+    Vec<T> all = fold<T, 2>(fold<T, 1>(v[0], v[1]), fold<T, 1>(v[2], v[3]));
+    if constexpr (n >= 8) all += shift<T, -n / 8>(all, all);
+    if constexpr (n >= 16) all += shift<T, -n / 16>(all, all);
+    for (int i = 0; i < 4; ++i) sums[i] = all[i * (n / 4)];
+  }
 }
 
 }  // namespace uner3d::cpu

@@ -1,6 +1,7 @@
 """The kernels of uner3d, usable on their own with any PyTorch: CPU (native, threaded) and CUDA."""
 
 from ._native import available_isas, get_isa, set_isa
+from ._output import release_memory
 from .composite import CompositeResult, composite
 from .fuse_views import fuse_views
 from .idw import idw
@@ -23,6 +24,7 @@ __all__ = [
     "knn",
     "patch_match",
     "positional_encoding",
+    "release_memory",
     "sample_views",
     "set_isa",
     "view_weights",

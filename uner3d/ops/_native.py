@@ -35,6 +35,7 @@ def get_isa() -> str:
 
 
 cuda: ModuleType = _baseline  # the CUDA kernels, or stubs that say why they are absent, live in the baseline module
+memory: ModuleType = _baseline  # one pool of output memory, whatever the instruction set
 cpu: ModuleType = _baseline
 _isa = "baseline"
 set_isa(available_isas()[-1])

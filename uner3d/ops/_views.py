@@ -10,6 +10,8 @@ from torch import Tensor
 
 from . import _native
 from ._check import FLOATS, check_tensor
+from ._output import Empty
+from ._output import empty as torch_empty
 from ._register import cuda_stream
 
 MAP_DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # on CUDA, in the order of MapType in csrc/ops/views.h
@@ -51,11 +53,13 @@ def contiguous(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     return tuple(None if t is None else t.contiguous() for t in tensors)
 
 
-def empty_grads(inputs: Sequence[Tensor | None], wanted: Sequence[bool]) -> tuple[Tensor, ...]:
+def empty_grads(
+    inputs: Sequence[Tensor | None], wanted: Sequence[bool], empty: Empty = torch_empty
+) -> tuple[Tensor, ...]:
     """A contiguous tensor for the gradient of each wanted input, an empty one (an op cannot return None) for others."""
     like = next(t for t in inputs if t is not None)
     return tuple(
-        torch.empty_like(t, memory_format=torch.contiguous_format) if want and t is not None else like.new_empty(0)
+        empty(t, t.shape) if want and t is not None else like.new_empty(0)
         for t, want in zip(inputs, wanted, strict=True)
     )
 

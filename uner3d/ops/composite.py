@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _native
 from ._check import FLOATS, check_tensor
+from ._output import Empty, empty, empty_cpu
 from ._register import cuda_stream, define, differentiable, typed
 
 
@@ -107,7 +108,7 @@ def _cpu(
         ray_offsets = ray_offsets.contiguous()
         _check_offsets(ray_offsets, sigma.shape[0])
     sigma, colour, edges = sigma.contiguous(), colour.contiguous(), edges.contiguous()
-    out = _fake(sigma, colour, edges, ray_offsets)
+    out = _fake(sigma, colour, edges, ray_offsets, empty_cpu)
     typed("composite_forward", sigma)(
         *_samples(sigma, colour, edges, ray_offsets), *(t.data_ptr() for t in out), torch.get_num_threads()
     )
@@ -136,27 +137,28 @@ def _cuda_inputs(
 
 
 def _fake(
-    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, empty: Empty = empty
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n_rays = _n_rays(sigma, ray_offsets)
     return (
-        sigma.new_empty(n_rays, colour.shape[-1]),
-        sigma.new_empty(n_rays),
-        sigma.new_empty(n_rays),
-        sigma.new_empty(sigma.shape),
+        empty(sigma, (n_rays, colour.shape[-1])),
+        empty(sigma, (n_rays,)),
+        empty(sigma, (n_rays,)),
+        empty(sigma, sigma.shape),
     )
 
 
 def _backward_cpu(
     grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
-    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, weights: Tensor | None,
+    want_colour: bool, want_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     sigma, colour, edges = sigma.contiguous(), colour.contiguous(), edges.contiguous()
     ray_offsets = None if ray_offsets is None else ray_offsets.contiguous()
     grads = [None if g is None else g.contiguous() for g in (grad_colour, grad_depth, grad_opacity, grad_weights)]
-    out = _backward_outputs(sigma, colour, edges, want_colour, want_edges)
+    out = _backward_outputs(sigma, colour, edges, want_colour, want_edges, empty_cpu)
     typed("composite_backward", sigma)(
-        *_samples(sigma, colour, edges, ray_offsets), *map(_pointer, grads), out[0].data_ptr(),
+        *_samples(sigma, colour, edges, ray_offsets), *map(_pointer, (*grads, weights)), out[0].data_ptr(),
         out[1].data_ptr() if want_colour else 0, out[2].data_ptr() if want_edges else 0, torch.get_num_threads(),
     )  # fmt: skip
     return out
@@ -164,7 +166,8 @@ def _backward_cpu(
 
 def _backward_cuda(
     grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
-    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, weights: Tensor | None,
+    want_colour: bool, want_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     sigma, colour, edges, ray_offsets = _cuda_inputs(sigma, colour, edges, ray_offsets)
     grads = [None if g is None else g.contiguous() for g in (grad_colour, grad_depth, grad_opacity, grad_weights)]
@@ -178,18 +181,19 @@ def _backward_cuda(
 
 def _backward_fake(
     grad_colour: Tensor | None, grad_depth: Tensor | None, grad_opacity: Tensor | None, grad_weights: Tensor | None,
-    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, want_colour: bool, want_edges: bool,
+    sigma: Tensor, colour: Tensor, edges: Tensor, ray_offsets: Tensor | None, weights: Tensor | None,
+    want_colour: bool, want_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     return _backward_outputs(sigma, colour, edges, want_colour, want_edges)
 
 
 def _backward_outputs(
-    sigma: Tensor, colour: Tensor, edges: Tensor, want_colour: bool, want_edges: bool
+    sigma: Tensor, colour: Tensor, edges: Tensor, want_colour: bool, want_edges: bool, empty: Empty = empty
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
-        sigma.new_empty(sigma.shape),
-        sigma.new_empty(colour.shape if want_colour else (0,)),
-        sigma.new_empty(edges.shape if want_edges else (0,)),
+        empty(sigma, sigma.shape),
+        empty(sigma, colour.shape if want_colour else (0,)),
+        empty(sigma, edges.shape if want_edges else (0,)),
     )
 
 
@@ -198,20 +202,21 @@ _OP = define("composite", f"({_SAMPLES}) -> (Tensor, Tensor, Tensor, Tensor)", c
 _BACKWARD = define(
     "composite_backward",
     f"(Tensor? grad_colour, Tensor? grad_depth, Tensor? grad_opacity, Tensor? grad_weights, {_SAMPLES}, "
-    "bool want_colour, bool want_edges) -> (Tensor, Tensor, Tensor)",
+    "Tensor? weights, bool want_colour, bool want_edges) -> (Tensor, Tensor, Tensor)",
     cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 
 def _setup_context(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)  # outputs that no loss uses cost nothing
-    ctx.save_for_backward(*inputs)
+    weights = output[3] if inputs[0].device.type == "cpu" else None  # on CUDA they are computed anew
+    ctx.save_for_backward(*inputs, weights)
 
 
 def _backward(ctx, *grads: Tensor | None):
-    sigma, colour, edges, ray_offsets = ctx.saved_tensors
+    *inputs, weights = ctx.saved_tensors
     want_sigma, want_colour, want_edges, _ = ctx.needs_input_grad
-    grad_sigma, grad_samples, grad_edges = _BACKWARD(*grads, sigma, colour, edges, ray_offsets, want_colour, want_edges)
+    grad_sigma, grad_samples, grad_edges = _BACKWARD(*grads, *inputs, weights, want_colour, want_edges)
     return (
         grad_sigma if want_sigma else None, grad_samples if want_colour else None,
         grad_edges if want_edges else None, None,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from . import _native
 from ._check import check_tensor
+from ._output import Empty, empty, empty_cpu
 from ._register import define, differentiable, typed
 from ._views import (
     CudaViews,
@@ -76,7 +77,7 @@ def _sizes(maps: Tensor, points: Tensor) -> tuple[int, ...]:
 def _cpu(
     maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    out = _fake(maps, K, cam_from_world, points, view_weights)
+    out = _fake(maps, K, cam_from_world, points, view_weights, empty_cpu)
     inputs = contiguous(maps, K, cam_from_world, points, view_weights)
     typed("fuse_views_forward", maps)(
         *map(address, inputs), view_weights is not None and view_weights.dim() == 2, *map(address, out),
@@ -86,10 +87,10 @@ def _cpu(
 
 
 def _fake(
-    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None
+    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, view_weights: Tensor | None, empty: Empty = empty
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, c = points.shape[0], maps.shape[3]
-    return points.new_empty(n, c), points.new_empty(n, c), points.new_empty(n)
+    return empty(points, (n, c)), empty(points, (n, c)), empty(points, (n,))
 
 
 def _cuda(
@@ -124,7 +125,7 @@ def _backward_cpu(
     shared = view_weights is not None and view_weights.dim() == 1
     results, grads = contiguous(mean, var, weight_sum), contiguous(grad_mean, grad_var, grad_weight_sum)
     inputs = contiguous(maps, K, cam_from_world, points, view_weights)
-    out = _grads(maps, points, view_weights, wanted)
+    out = _grads(maps, points, view_weights, wanted, empty_cpu)
     typed("fuse_views_backward", maps)(
         *map(address, inputs), view_weights is not None and not shared, *map(address, results), *map(address, grads),
         *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
@@ -175,9 +176,9 @@ def _backward_fake(
 
 
 def _grads(
-    maps: Tensor, points: Tensor, view_weights: Tensor | None, wanted: list[bool]
+    maps: Tensor, points: Tensor, view_weights: Tensor | None, wanted: list[bool], empty: Empty = empty
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_maps, grad_weights, grad_points = empty_grads((maps, view_weights, points), wanted)
+    grad_maps, grad_weights, grad_points = empty_grads((maps, view_weights, points), wanted, empty)
     return grad_maps, grad_weights, grad_points
 
 

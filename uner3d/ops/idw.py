@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import _native
 from ._check import FLOATS, check_range, check_single_precision, check_tensor
+from ._output import empty_cpu
 from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, differentiable, typed
 from .knn import (
     MAX_NEIGHBOURS,
@@ -83,9 +84,7 @@ def idw(
     index = as_index(index, check)
     sizes = {"N": len(index)}
     half = index.points.is_cuda and isinstance(values, Tensor) and values.dtype in _HALF
-    check_tensor(
-        "values", values, ("N", "C"), dtype=values.dtype if half else FLOATS, like=index.points, sizes=sizes
-    )
+    check_tensor("values", values, ("N", "C"), dtype=values.dtype if half else FLOATS, like=index.points, sizes=sizes)
     check_tensor("queries", queries, ("M", 3), like=index.points, sizes=sizes)
     if weights is not None:
         check_tensor("weights", weights, ("N",), like=index.points, sizes=sizes)
@@ -126,7 +125,7 @@ def _cpu(points, leaves, order, boxes, lowest, values, queries, weights, normals
     values, queries, weights, normals, query_normals = _contiguous(values, queries, weights, normals, query_normals)
     args = _arguments(typed("IdwArgs", values), (points, leaves, order, boxes, lowest), values, queries, weights,
                       normals, query_normals, k, power, eps, max_radius)  # fmt: skip
-    out = values.new_empty(queries.shape[0], values.shape[1])
+    out = empty_cpu(values, (queries.shape[0], values.shape[1]))
     bad = typed("idw_forward", values)(args, out.data_ptr(), torch.get_num_threads())
     check_finite("queries", bad, queries)
     return out

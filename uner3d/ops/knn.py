@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._check import check_range, check_single_precision, check_tensor
+from ._output import Empty, empty, empty_cpu
 from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, differentiable, typed
 
 MAX_NEIGHBOURS = 64
@@ -190,14 +191,16 @@ def _build_cuda(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return tree
 
 
-def _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
+def _knn_fake(
+    points, leaves, order, boxes, lowest, queries, k, max_radius, empty: Empty = empty
+) -> tuple[Tensor, Tensor]:
     shape = (queries.shape[0], k)
-    return queries.new_empty(shape), queries.new_empty(shape, dtype=torch.int64)
+    return empty(queries, shape), empty(queries, shape, torch.int64)
 
 
 def _knn_cpu(points, leaves, order, boxes, lowest, queries, k, max_radius) -> tuple[Tensor, Tensor]:
     queries = queries.contiguous()
-    dist2, idx = _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius)
+    dist2, idx = _knn_fake(points, leaves, order, boxes, lowest, queries, k, max_radius, empty_cpu)
     bad = typed("knn_forward", points)(
         *tree_addresses(points, leaves, order, boxes, lowest), queries.data_ptr(), dist2.data_ptr(), idx.data_ptr(),
         queries.shape[0], k, radius_or_infinity(max_radius), torch.get_num_threads(),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from . import _native
 from ._check import FLOATS, check_range
+from ._output import empty_cpu
 from ._register import cuda_stream, define, differentiable, typed
 
 MAX_OCTAVES = 32
@@ -56,7 +57,7 @@ def _sizes(x: Tensor) -> tuple[int, int]:
 
 def _cpu(x: Tensor, n_octaves: int, include_input: bool, window: float | None) -> Tensor:
     x = x.contiguous()
-    out = x.new_empty(*x.shape[:-1], _width(x.shape[-1], n_octaves, include_input))
+    out = empty_cpu(x, (*x.shape[:-1], _width(x.shape[-1], n_octaves, include_input)))
     n, d = _sizes(x)
     typed("positional_encoding_forward", x)(
         x.data_ptr(), out.data_ptr(), n, d, n_octaves, include_input, _window(window), torch.get_num_threads()
@@ -82,7 +83,7 @@ def _fake(x: Tensor, n_octaves: int, include_input: bool, window: float | None) 
 
 def _backward_cpu(grad: Tensor, x: Tensor, n_octaves: int, include_input: bool, window: float | None) -> Tensor:
     grad, x = grad.contiguous(), x.contiguous()
-    grad_x = torch.empty_like(x)
+    grad_x = empty_cpu(x, x.shape)
     n, d = _sizes(x)
     typed("positional_encoding_backward", x)(
         x.data_ptr(), grad.data_ptr(), grad_x.data_ptr(), n, d, n_octaves, include_input, _window(window),

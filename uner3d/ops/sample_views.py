@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _native
+from ._output import Empty, empty, empty_cpu
 from ._register import define, differentiable, typed
 from ._views import (
     add_sorted,
@@ -57,7 +58,7 @@ def sample_views(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor
 
 
 def _cpu(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    out = _fake(maps, K, cam_from_world, points)
+    out = _fake(maps, K, cam_from_world, points, empty_cpu)
     inputs = contiguous(maps, K, cam_from_world, points)
     typed("sample_views_forward", maps)(
         *map(address, inputs), *map(address, out), *maps.shape, points.shape[0], torch.get_num_threads()
@@ -65,9 +66,11 @@ def _cpu(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tup
     return out
 
 
-def _fake(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def _fake(
+    maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, empty: Empty = empty
+) -> tuple[Tensor, Tensor]:
     n, v = points.shape[0], maps.shape[0]
-    return points.new_empty(n, v, maps.shape[3]), points.new_empty(n, v, dtype=torch.bool)
+    return empty(points, (n, v, maps.shape[3])), empty(points, (n, v), torch.bool)
 
 
 def _cuda(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +87,7 @@ def _cuda(maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tu
 def _backward_cpu(
     grad: Tensor, maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
-    out = _backward_fake(grad, maps, K, cam_from_world, points, wanted)
+    out = _backward_fake(grad, maps, K, cam_from_world, points, wanted, empty_cpu)
     inputs = contiguous(maps, K, cam_from_world, points, grad)
     typed("sample_views_backward", maps)(
         *map(address, inputs), *(address(t) if want else 0 for t, want in zip(out, wanted, strict=True)),
@@ -117,9 +120,15 @@ def _backward_cuda(
 
 
 def _backward_fake(
-    grad: Tensor, maps: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, wanted: list[bool]
+    grad: Tensor,
+    maps: Tensor,
+    K: Tensor,
+    cam_from_world: Tensor,
+    points: Tensor,
+    wanted: list[bool],
+    empty: Empty = empty,
 ) -> tuple[Tensor, Tensor]:
-    grad_maps, grad_points = empty_grads((maps, points), wanted)
+    grad_maps, grad_points = empty_grads((maps, points), wanted, empty)
     return grad_maps, grad_points
 
 

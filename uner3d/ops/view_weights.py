@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _native
 from ._check import FLOATS, check_tensor
+from ._output import Empty, empty, empty_cpu
 from ._register import define, differentiable, typed
 from ._views import (
     CudaViews,
@@ -94,7 +95,7 @@ def _cpu(
     points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
     masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float,
 ) -> Tensor:  # fmt: skip
-    out = points.new_empty(points.shape[0], K.shape[0])
+    out = empty_cpu(points, (points.shape[0], K.shape[0]))
     inputs = contiguous(points, K, cam_from_world, depths, masks, directions)
     typed("view_weights_forward", points)(
         *map(address, inputs), angle_power, depth_tolerance, out.data_ptr(), K.shape[0], height, width,
@@ -140,7 +141,7 @@ def _backward_cpu(
     grad: Tensor, points: Tensor, K: Tensor, cam_from_world: Tensor, height: int, width: int, depths: Tensor | None,
     masks: Tensor | None, directions: Tensor | None, angle_power: float, depth_tolerance: float, wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    out = _grads(points, directions, masks, depths, wanted)
+    out = _grads(points, directions, masks, depths, wanted, empty_cpu)
     inputs, grad = contiguous(points, K, cam_from_world, depths, masks, directions), grad.contiguous()
     typed("view_weights_backward", points)(
         *map(address, inputs), angle_power, depth_tolerance, grad.data_ptr(),
@@ -181,9 +182,15 @@ def _backward_fake(
 
 
 def _grads(
-    points: Tensor, directions: Tensor | None, masks: Tensor | None, depths: Tensor | None, wanted: list[bool]
+    points: Tensor,
+    directions: Tensor | None,
+    masks: Tensor | None,
+    depths: Tensor | None,
+    wanted: list[bool],
+    empty: Empty = empty,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_points, grad_directions, grad_masks, grad_depths = empty_grads((points, directions, masks, depths), wanted)
+    inputs = (points, directions, masks, depths)
+    grad_points, grad_directions, grad_masks, grad_depths = empty_grads(inputs, wanted, empty)
     return grad_points, grad_directions, grad_masks, grad_depths
 
 

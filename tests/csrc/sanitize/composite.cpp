@@ -68,7 +68,7 @@ void run(Check& check, const std::string& name, const Rays& rays) {
       CompositeArgs<float>{here, colour.data(), depth.data(), opacity.data(), weights.data()}, 1);
   uner3d::cpu::composite_backward(
       CompositeGradArgs<float>{here, grad_colour.data(), grad_depth.data(), grad_opacity.data(), grad_weights.data(),
-                               to_sigma.data(), to_colour.data(), to_edges.data()},
+                               to_sigma.data(), to_colour.data(), to_edges.data(), weights.data()},
       1);
 
   const OnDevice<float> sigma(rays.sigma), sample_colour(rays.colour), edges(rays.edges);
@@ -86,7 +86,7 @@ void run(Check& check, const std::string& name, const Rays& rays) {
       from_weights(grad_weights), sigma_grad(n), colour_grad(n * c),
       edges_grad(static_cast<std::int64_t>(rays.edges.size()));
   uner3d::cuda::composite_backward({there, from_colour.get(), from_depth.get(), from_opacity.get(), from_weights.get(),
-                                    sigma_grad.get(), colour_grad.get(), edges_grad.get()},
+                                    sigma_grad.get(), colour_grad.get(), edges_grad.get(), nullptr},
                                    kDevice, stream());
   check.close(name + " grad_sigma", sigma_grad.read(), to_sigma, 1e-4, 2e-5);
   check.close(name + " grad_colour", colour_grad.read(), to_colour, 1e-4, 2e-5);
