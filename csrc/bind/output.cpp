@@ -1,11 +1,11 @@
-// Tensors in the memory of OutputPool. They reach PyTorch by DLPack, whose structures (version 0.8 of its header, the
+// Tensors in the memory of PagePool. They reach PyTorch by DLPack, whose structures (version 0.8 of its header, the
 // unversioned exchange) are written out here.
 #include <pybind11/stl.h>
 
 #include <memory>
 #include <vector>
 
-#include "../cpu/output_pool.h"
+#include "../cpu/page_pool.h"
 #include "bind.h"
 
 namespace uner3d::bind {
@@ -39,7 +39,7 @@ struct Output {
   cpu::PoolBlock block;
   std::vector<std::int64_t> shape, strides;
 
-  ~Output() { cpu::OutputPool::instance().give(block); }
+  ~Output() { cpu::PagePool::instance().give(block); }
 };
 
 void release(DLManagedTensor* managed) { delete static_cast<Output*>(managed->manager_ctx); }
@@ -58,11 +58,11 @@ py::object output_tensor(std::vector<std::int64_t> shape, std::uint8_t code, std
   output->strides.resize(shape.size());
   for (std::size_t i = shape.size(); i-- > 0; count *= shape[i]) output->strides[i] = count;
   output->shape = std::move(shape);
-  output->block = cpu::OutputPool::instance().take(static_cast<std::size_t>(count * itemsize));
+  output->block = cpu::PagePool::instance().take(static_cast<std::size_t>(count * itemsize));
   if (!output->block.data) return py::none();
   Output* const owner = output.release();
   const auto bits = static_cast<std::uint8_t>(8 * itemsize);
-  char* const data = owner->block.data + cpu::OutputPool::instance().next_start();
+  char* const data = owner->block.data + cpu::PagePool::instance().next_start();
   owner->managed = {{data,
                      {kCpu, 0},
                      static_cast<std::int32_t>(owner->shape.size()),
@@ -84,8 +84,8 @@ py::object output_tensor(std::vector<std::int64_t> shape, std::uint8_t code, std
 
 void bind_output(py::module_& m) {
   m.def("output_tensor", output_tensor);
-  m.def("output_clear", [] { return cpu::OutputPool::instance().clear(); });
-  m.def("output_kept", [] { return cpu::OutputPool::instance().n_kept(); });
+  m.def("output_clear", [] { return cpu::PagePool::instance().clear(); });
+  m.def("output_kept", [] { return cpu::PagePool::instance().n_kept(); });
 }
 
 }  // namespace uner3d::bind

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "../ops/knn.h"
+#include "page_pool.h"
 #include "parallel.h"
 
 namespace uner3d::cpu {
@@ -21,10 +21,11 @@ struct Pair {
 template <class T>
 class PairScatter {
  public:
-  explicit PairScatter(int k) : block_queries_(std::max(1, kBlockPairs / k)), block_pairs_(block_queries_ * k) {
-    pairs_.reset(new Pair<T>[kBlocks * block_pairs_]);
-    starts_.reset(new std::int32_t[kBlocks * (kBins + 1)]);
-  }
+  explicit PairScatter(int k)
+      : block_queries_(std::max(1, kBlockPairs / k)),
+        block_pairs_(block_queries_ * k),
+        pairs_(kBlocks * block_pairs_),
+        starts_(kBlocks * (kBins + 1)) {}
 
   std::int64_t chunk_queries() const { return kBlocks * block_queries_; }
 
@@ -36,7 +37,7 @@ class PairScatter {
       const std::int64_t n = std::min(chunk_queries(), end - base);
       const std::int64_t n_blocks = ceil_div(n, block_queries_);
       parallel_for(n_blocks, 1, n_threads, [&](std::int64_t b, std::int64_t) {
-        std::unique_ptr<Pair<T>[]> fresh(new Pair<T>[block_pairs_]);
+        const Scratch<Pair<T>> fresh(block_pairs_);
         const std::int64_t first = base + b * block_queries_;
         const std::int64_t count = produce(first, std::min(first + block_queries_, base + n), base, fresh.get());
         group(b, fresh.get(), count);
@@ -77,8 +78,8 @@ class PairScatter {
   }
 
   std::int64_t block_queries_, block_pairs_;
-  std::unique_ptr<Pair<T>[]> pairs_;
-  std::unique_ptr<std::int32_t[]> starts_;
+  Scratch<Pair<T>> pairs_;
+  Scratch<std::int32_t> starts_;
 };
 
 }  // namespace uner3d::cpu

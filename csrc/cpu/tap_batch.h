@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 
+#include "page_pool.h"
 #include "parallel.h"
 #include "view_tiles.h"
 
@@ -15,123 +15,154 @@ namespace uner3d::cpu {
 // What a tile of points adds to the maps of one view.
 template <class T>
 struct TapTile {
-  std::int32_t n;               // points that add anything
-  std::uint8_t place[kTile];    // of those in the tile
-  std::int32_t pixel[kTile];    // first tap, within the map
-  T ax[kTile], ay[kTile];       // fractions along columns and rows
-  T mask[kTile], depth[kTile];  // gradients of the samples
+  std::int32_t n;             // points that add anything
+  std::uint8_t place[kTile];  // of those in the tile
+  std::int32_t pixel[kTile];  // first of the four, in rows of one pixel more than the map has
+  T ax[kTile], ay[kTile];     // fractions along columns and rows
+  T grad[2][kTile];           // of the samples of each map
 };
 
-// Notes the taps of a tile whose gradients, to.mask and to.depth, are not both 0.
+// Notes the taps of a tile whose gradients, in to.grad, are not all 0.
 template <class T>
 void note_taps(const TileView<T>& at, std::int32_t width, TapTile<T>& to) {
   std::int32_t counts[kTile];
 #pragma omp simd
   for (int p = 0; p < kTile; ++p) {
-    to.pixel[p] = at.row[p] * width + at.column[p];
+    to.pixel[p] = at.row[p] * (width + 1) + at.column[p];
     to.ax[p] = at.ax[p], to.ay[p] = at.ay[p];
-    counts[p] = (to.mask[p] != T(0)) | (to.depth[p] != T(0)) ? 1 : 0;
+    counts[p] = (to.grad[0][p] != T(0)) | (to.grad[1][p] != T(0)) ? 1 : 0;
   }
   std::int32_t n = 0;  // not to.n: for all the compiler knows, to.place might overwrite that
   for (int p = 0; p < kTile; ++p) to.place[n] = static_cast<std::uint8_t>(p), n += counts[p];
   to.n = n;
 }
 
-// What each point of a tile adds to its four pixels.
-template <class T>
-struct TapShares {
-  T w00[kTile], w01[kTile], w10[kTile], w11[kTile];
+// Sums of the gradients of kMaps maps (1 or 2), their values of a pixel side by side, rows with one more pixel: what a
+// point adds to two neighbouring pixels is one vector. Right of the last pixel only zeros are added.
+template <class T, int kMaps>
+class TapSums {
+ public:
+  using Pixel = typename Lanes<T, kMaps>::type;
+
+  TapSums(const Views<T>& views, int n_threads)
+      : width_(static_cast<std::int32_t>(views.width)),
+        n_rows_(views.n_views * views.height),
+        sums_(n_rows_ * (views.width + 1) * kMaps) {
+    parallel_for(n_rows_, 64, n_threads,
+                 [&](std::int64_t begin, std::int64_t end) { std::fill(row(begin), row(end), T(0)); });
+  }
+
+  T* row(std::int64_t r) const { return sums_.get() + r * (width_ + 1) * kMaps; }
+
+  // Adds to the rows begin..end of a view, whose first row is given. Points of both halves of the tile take turns:
+  // neighbours share pixels, and the sum of one would have to wait for that of the other.
+  void add(const TapTile<T>& taps, T* view, std::int32_t begin, std::int32_t end) const {
+    T top[2 * kMaps * kTile], bottom[2 * kMaps * kTile];
+    share(taps, top, bottom);
+    const std::int32_t from = begin * (width_ + 1), until = end * (width_ + 1);
+    const auto add_one = [&](int p) {
+      const std::int32_t first = taps.pixel[p], second = below(taps, p);
+      if (first >= from && first < until) add_pair(view + first * kMaps, top + 2 * kMaps * p);
+      if (second >= from && second < until) add_pair(view + second * kMaps, bottom + 2 * kMaps * p);
+    };
+    const int half = taps.n / 2;
+    for (int i = 0; i < half; ++i) add_one(taps.place[i]), add_one(taps.place[half + i]);
+    if (taps.n & 1) add_one(taps.place[taps.n - 1]);
+  }
+
+  // Asks for the pixels of every second point, whose neighbour in the order mostly lies beside it.
+  void fetch(const TapTile<T>& taps, const T* view) const {
+    for (int i = 0; i < taps.n; i += 2) {
+      const int p = taps.place[i];
+      __builtin_prefetch(view + taps.pixel[p] * kMaps, 1), __builtin_prefetch(view + below(taps, p) * kMaps, 1);
+    }
+  }
+
+  // Writes the sums to one array a map.
+  void write(T* const (&maps)[kMaps], int n_threads) const {
+    parallel_for(n_rows_, 64, n_threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r)
+        for (int m = 0; m < kMaps; ++m) {
+          const T* const from = row(r) + m;
+          T* const to = maps[m] + r * width_;
+#pragma omp simd
+          for (std::int32_t i = 0; i < width_; ++i) to[i] = from[kMaps * i];
+        }
+    });
+  }
+
+ private:
+  // The first pixel in the row below, which may lie outside of the map where it has no weight: then the one above.
+  std::int32_t below(const TapTile<T>& taps, int p) const {
+    return taps.pixel[p] + (taps.ay[p] > T(0) ? width_ + 1 : 0);
+  }
+
+  // Pixel by pixel: a wider read would have to wait for two writes before it, of a neighbour's pixels, to reach the
+  // cache.
+  static void add_pair(T* to, const T* values) {
+    for (int i = 0; i < 2; ++i, to += kMaps, values += kMaps) store(to, Pixel(load<Pixel>(to) + load<Pixel>(values)));
+  }
+
+  static void share(const TapTile<T>& taps, T* top, T* bottom) {
+#pragma omp simd
+    for (int p = 0; p < kTile; ++p) {
+      const auto w = core::bilinear_weights(taps.ax[p], taps.ay[p]);
+      for (int m = 0; m < kMaps; ++m) {
+        const T grad = taps.grad[m][p];
+        top[2 * kMaps * p + m] = w.w00 * grad, top[2 * kMaps * p + kMaps + m] = w.w01 * grad;
+        bottom[2 * kMaps * p + m] = w.w10 * grad, bottom[2 * kMaps * p + kMaps + m] = w.w11 * grad;
+      }
+    }
+  }
+
+  std::int32_t width_;
+  std::int64_t n_rows_;
+  Scratch<T> sums_;
 };
 
-template <class T>
-void share(const TapTile<T>& taps, const T* grad, TapShares<T>& out) {
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) {
-    const auto w = core::bilinear_weights(taps.ax[p], taps.ay[p]);
-    out.w00[p] = w.w00 * grad[p], out.w01[p] = w.w01 * grad[p];
-    out.w10[p] = w.w10 * grad[p], out.w11[p] = w.w11 * grad[p];
-  }
-}
-
-// Adds to the pixels begin..end of the maps of one view, each of which may be null. Points of both halves of the tile
-// take turns: neighbours share pixels, and the sum of one would have to wait for that of the other.
-template <class T>
-void add_taps(const TapTile<T>& taps, std::int32_t width, std::int32_t begin, std::int32_t end, T* masks, T* depths) {
-  TapShares<T> mask, depth;
-  std::int32_t right[kTile], below[kTile];
-  if (masks) share(taps, taps.mask, mask);
-  if (depths) share(taps, taps.depth, depth);
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) {  // a tap of weight 0 may lie outside of the map: the one before it stands in
-    right[p] = taps.ax[p] > T(0) ? 1 : 0;
-    below[p] = taps.ay[p] > T(0) ? width : 0;
-  }
-  const auto add = [&](int p) {
-    const std::int32_t top = taps.pixel[p], bottom = top + below[p], step = right[p];
-    if (top >= begin && top < end) {
-      if (masks) masks[top] += mask.w00[p], masks[top + step] += mask.w01[p];
-      if (depths) depths[top] += depth.w00[p], depths[top + step] += depth.w01[p];
-    }
-    if (bottom >= begin && bottom < end) {
-      if (masks) masks[bottom] += mask.w10[p], masks[bottom + step] += mask.w11[p];
-      if (depths) depths[bottom] += depth.w10[p], depths[bottom + step] += depth.w11[p];
-    }
-  };
-  const int half = taps.n / 2;
-  for (int i = 0; i < half; ++i) add(taps.place[i]), add(taps.place[half + i]);
-  if (taps.n & 1) add(taps.place[taps.n - 1]);
-}
-
-// Asks for the first tap of every second point, whose neighbour in the order mostly lies beside it.
-template <class T>
-void fetch_taps(const TapTile<T>& taps, std::int32_t width, const T* masks, const T* depths) {
-  for (int i = 0; i < taps.n; i += 2) {
-    const int p = taps.place[i];
-    const std::int32_t top = taps.pixel[p], bottom = top + (taps.ay[p] > T(0) ? width : 0);
-    if (masks) __builtin_prefetch(masks + top, 1), __builtin_prefetch(masks + bottom, 1);
-    if (depths) __builtin_prefetch(depths + top, 1), __builtin_prefetch(depths + bottom, 1);
-  }
-}
-
+// Tiles of points wait here until enough are there to be added to the maps at once.
 template <class T>
 class TapBatch {
  public:
-  // For as many points as keep a batch, of all views, within a few megabytes.
-  TapBatch(const Views<T>& views, std::int64_t n_points) : views_(views) {
-    const std::int64_t most = std::max<std::int64_t>(1, kPairs / (kTile * std::max<std::int64_t>(1, views.n_views)));
-    n_tiles_ = std::min(most, (n_points + kTile - 1) / kTile);
-    taps_.reset(new TapTile<T>[static_cast<std::size_t>(n_tiles_ * views.n_views)]);
-  }
+  // For as many points as keep what a thread leaves for all views within its cache. Sums do not depend on the number.
+  TapBatch(const Views<T>& views, std::int64_t n_points, int n_threads)
+      : views_(views), n_tiles_(count_tiles(views.n_views, n_points, n_threads)), taps_(n_tiles_ * views.n_views) {}
 
   std::int64_t n_points() const { return n_tiles_ * kTile; }
 
   TapTile<T>& at(std::int64_t tile, std::int64_t view) { return taps_[view * n_tiles_ + tile]; }
 
-  // Adds the first tiles to the maps (n_views, height, width), each of which may be null.
-  void add_to(T* masks, T* depths, std::int64_t n_tiles, int n_threads) const {
-    const std::int64_t n_views = views_.n_views, height = views_.height, n_pixels = height * views_.width;
+  // Adds the first tiles.
+  template <int kMaps>
+  void add_to(const TapSums<T, kMaps>& sums, std::int64_t n_tiles, int n_threads) const {
+    const std::int64_t n_views = views_.n_views, height = views_.height;
     if (n_views * height == 0) return;
     const std::int64_t n_bands = std::min(height, (2 * n_threads + n_views - 1) / n_views);  // of rows of one view
     parallel_for(n_views * n_bands, 1, n_threads, [&](std::int64_t i, std::int64_t) {
       const std::int64_t view = i / n_bands, band = i % n_bands;
-      const auto begin = static_cast<std::int32_t>(height * band / n_bands * views_.width);
-      const auto end = static_cast<std::int32_t>(height * (band + 1) / n_bands * views_.width);
-      const auto width = static_cast<std::int32_t>(views_.width);
-      T* const to_masks = masks ? masks + view * n_pixels : nullptr;
-      T* const to_depths = depths ? depths + view * n_pixels : nullptr;
+      const auto begin = static_cast<std::int32_t>(height * band / n_bands);
+      const auto end = static_cast<std::int32_t>(height * (band + 1) / n_bands);
+      const TapTile<T>* const taps = taps_.get() + view * n_tiles_;
+      T* const first_row = sums.row(view * height);
       for (std::int64_t t = 0; t < n_tiles; ++t) {
-        if (t + 1 < n_tiles) fetch_taps(taps_[view * n_tiles_ + t + 1], width, to_masks, to_depths);
-        add_taps(taps_[view * n_tiles_ + t], width, begin, end, to_masks, to_depths);
+        if (t + 1 < n_tiles) sums.fetch(taps[t + 1], first_row);
+        sums.add(taps[t], first_row, begin, end);
       }
     });
   }
 
  private:
-  static constexpr std::int64_t kPairs = std::int64_t(1) << 17;  // of points and views
+  static constexpr std::int64_t kPairs = std::int64_t(1) << 14;  // of points and views, for each thread
+
+  static std::int64_t count_tiles(std::int64_t n_views, std::int64_t n_points, int n_threads) {
+    const std::int64_t per_thread = kPairs / (kTile * std::max<std::int64_t>(1, n_views));
+    const std::int64_t most = std::max<std::int64_t>(1, per_thread) * std::max(n_threads, 1);
+    return std::min(most, (n_points + kTile - 1) / kTile);
+  }
 
   Views<T> views_;
   std::int64_t n_tiles_;
-  std::unique_ptr<TapTile<T>[]> taps_;
+  Scratch<TapTile<T>> taps_;
 };
 
 }  // namespace uner3d::cpu

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "page_pool.h"
 #include "parallel.h"
 
 namespace uner3d::cpu {
@@ -93,10 +94,10 @@ void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t*
   const MortonGrid grid(points, n);
   parallel_for(n, run, n_threads, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t count = end - begin;
-    std::vector<std::uint64_t> items(static_cast<std::size_t>(2 * count));
+    const Scratch<std::uint64_t> items(2 * count);
     for (std::int64_t i = 0; i < count; ++i)
       items[i] = std::uint64_t(grid.key(points + 3 * (begin + i))) << 32 | std::uint64_t(begin + i);
-    sort_by_key(items.data(), items.data() + count, count);
+    sort_by_key(items.get(), items.get() + count, count);
     for (std::int64_t i = 0; i < count; ++i) order[begin + i] = static_cast<std::uint32_t>(items[i]);
   });
 }
@@ -104,11 +105,12 @@ void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t*
 // Calls f(order, begin, end) for blocks of points; the order (null: as they come) covers one block.
 template <class T, class F>
 void for_ordered_blocks(const T* points, std::int64_t n, int n_threads, const F& f, std::int64_t run = kSortedRun) {
-  std::vector<std::uint32_t> order(n >= kSortFrom ? static_cast<std::size_t>(std::min(n, kOrderBlock)) : 0);
+  const bool is_sorted = n >= kSortFrom;
+  const Scratch<std::uint32_t> order(is_sorted ? std::min(n, kOrderBlock) : 0);
   for (std::int64_t begin = 0; begin < n; begin += kOrderBlock) {
     const std::int64_t end = std::min(n, begin + kOrderBlock);
-    if (!order.empty()) morton_order(points + 3 * begin, end - begin, n_threads, order.data(), run);
-    f(order.empty() ? nullptr : order.data(), begin, end);
+    if (is_sorted) morton_order(points + 3 * begin, end - begin, n_threads, order.get(), run);
+    f(is_sorted ? order.get() : nullptr, begin, end);
   }
 }
 

@@ -1,10 +1,7 @@
-#include <optional>
-
 #include "../ops/view_weights.h"
 #include "parallel.h"
 #include "tap_batch.h"
 #include "view_order.h"
-#include "view_rows.h"
 #include "view_tiles.h"
 #include "weight_tiles.h"
 
@@ -95,22 +92,24 @@ void add_grad_maps_to_points(const ViewWeightsGradArgs<T>& a, const core::Camera
   }
 }
 
-// Leaves the gradients of the maps of a view that are wanted in `taps`.
+// Leaves the gradients of the maps of a view that are wanted in `taps`, those of the masks first.
 template <class T>
 void leave_taps(const ViewWeightsGradArgs<T>& a, const PointTile<T>& tile, const TileView<T>& at,
                 const GradSamples<T>& from, TapTile<T>& taps) {
-  std::fill(taps.mask, taps.mask + kTile, T(0));
-  std::fill(taps.depth, taps.depth + kTile, T(0));
-  if (a.grad_masks) std::copy(from.mask, from.mask + tile.n, taps.mask);
-  if (a.grad_depths) std::copy(from.depth, from.depth + tile.n, taps.depth);
+  const T* const grads[2] = {a.grad_masks ? from.mask : from.depth,
+                             a.grad_masks && a.grad_depths ? from.depth : nullptr};
+  for (int m = 0; m < 2; ++m) {
+    std::fill(taps.grad[m], taps.grad[m] + kTile, T(0));
+    if (grads[m]) std::copy(grads[m], grads[m] + tile.n, taps.grad[m]);
+  }
   note_taps(at, static_cast<std::int32_t>(a.views.width), taps);
 }
 
 // All gradients of one tile but those of the maps, which are left in the places that taps(view) gives, unless null.
 // `grad` (n_views, kTile) is scratch.
 template <class T, class Taps, class Next>
-void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T>>& cameras, const PointTile<T>& tile,
-               const PointTile<T>& directions, const Taps& taps, const Next& next, T* grad) {
+void grad_tile(const ViewWeightsGradArgs<T>& a, const WeightMaps<T>& maps, const std::vector<core::Camera<T>>& cameras,
+               const PointTile<T>& tile, const PointTile<T>& directions, const Taps& taps, const Next& next, T* grad) {
   WeightTile<T> w;
   GradSamples<T> samples;
   GradTile<T> out;
@@ -118,7 +117,7 @@ void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
   for (int p = 0; p < kTile; ++p)
     for (std::int64_t v = 0; v < n_views; ++v) grad[v * kTile + p] = a.grad_weights[tile.index[p] * n_views + v];
   const auto grad_view = [&](std::int64_t v, const TileView<T>& at) {
-    weigh(a, cameras[v], v, tile, directions, at, w);
+    weigh(a, maps, cameras[v], v, tile, directions, at, w);
     grad_samples(a, w, at, grad + v * kTile, samples);
     if (TapTile<T>* const to = taps(v)) leave_taps(a, tile, at, samples, *to);
     if (a.directions && (a.grad_points || a.grad_directions)) add_grad_angle(w, at, directions, grad + v * kTile, out);
@@ -127,42 +126,59 @@ void grad_tile(const ViewWeightsGradArgs<T>& a, const std::vector<core::Camera<T
   const auto grad_none = [&](std::int64_t v) {
     if (TapTile<T>* const to = taps(v)) to->n = 0;
   };
-  for_views(a, cameras, tile, next, grad_view, grad_none);
+  for_views(a, maps, cameras, tile, next, grad_view, grad_none);
   for (int p = 0; p < tile.n; ++p)
     for (int k = 0; k < 3; ++k) {
       if (a.grad_points) a.grad_points[3 * tile.index[p] + k] = out.point[k][p];
       if (a.grad_directions) a.grad_directions[3 * tile.index[p] + k] = out.direction[k][p];
     }
 }
-}  // namespace
 
-template <class T>
-void view_weights_backward(const ViewWeightsGradArgs<T>& a, int n_threads) {
+// `batch`: where the tiles leave the gradients of the maps, null where those are not wanted; flush(n) adds n tiles.
+template <class T, class Flush>
+void grad_points(const ViewWeightsGradArgs<T>& a, int n_threads, TapBatch<T>* batch, const Flush& flush) {
   const auto cameras = make_cameras(a.views);
-  const std::int64_t n_views = a.views.n_views, n_pixels = n_views * a.views.height * a.views.width;
-  if (a.grad_masks) zero_fill(a.grad_masks, n_pixels, n_threads);
-  if (a.grad_depths) zero_fill(a.grad_depths, n_pixels, n_threads);
-  std::optional<TapBatch<T>> batch;
-  if (a.grad_masks || a.grad_depths) batch.emplace(a.views, a.n_points);
+  const WeightMaps<T> maps(a, n_threads);
+  const std::int64_t n_views = a.views.n_views;
   const auto grad_batch = [&](const std::uint32_t* order, std::int64_t base, std::int64_t first, std::int64_t last) {
-    parallel_for(last - first, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<T> grad(static_cast<std::size_t>(n_views * kTile));
-      std::int64_t place = begin / kTile;  // of the tile in the batch
-      const auto use = [&](const PointTile<T>& tile, const PointTile<T>& directions, const auto& next) {
-        const auto taps = [&](std::int64_t view) { return batch ? &batch->at(place, view) : nullptr; };
-        grad_tile(a, cameras, tile, directions, taps, next, grad.data());
-        ++place;
-      };
-      for_weight_tiles(a, order, base, first + begin, first + end, use, PointRows<T>{a.grad_weights, n_views},
-                       PointRows<T>{a.grad_points, 3}, PointRows<T>{a.grad_directions, 3});
-    });
-    if (batch) batch->add_to(a.grad_masks, a.grad_depths, (last - first + kTile - 1) / kTile, n_threads);
+    const std::int64_t n_tiles = (last - first + kTile - 1) / kTile;
+    const std::int64_t share = std::max<std::int64_t>(1, n_tiles / (2 * std::max(n_threads, 1)));
+    parallel_for(
+        last - first, std::min(share, kTilesPerChunk) * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
+          std::vector<T> grad(static_cast<std::size_t>(n_views * kTile));
+          std::int64_t place = begin / kTile;  // of the tile in the batch
+          const auto use = [&](const PointTile<T>& tile, const PointTile<T>& directions, const auto& next) {
+            const auto taps = [&](std::int64_t view) { return batch ? &batch->at(place, view) : nullptr; };
+            grad_tile(a, maps, cameras, tile, directions, taps, next, grad.data());
+            ++place;
+          };
+          for_weight_tiles(a, order, base, first + begin, first + end, use, PointRows<T>{a.grad_weights, n_views},
+                           PointRows<T>{a.grad_points, 3}, PointRows<T>{a.grad_directions, 3});
+        });
+    flush(n_tiles);
   };
   const auto grad_block = [&](const std::uint32_t* order, std::int64_t base, std::int64_t end) {
     const std::int64_t step = batch ? batch->n_points() : end - base;
     for (std::int64_t i = base; i < end; i += step) grad_batch(order, base, i, std::min(end, i + step));
   };
   for_ordered_blocks(a.points, a.n_points, n_threads, grad_block, kWeightRun);
+}
+
+template <class T, int kMaps>
+void grad_maps(const ViewWeightsGradArgs<T>& a, T* const (&to)[kMaps], int n_threads) {
+  TapBatch<T> batch(a.views, a.n_points, n_threads);
+  const TapSums<T, kMaps> sums(a.views, n_threads);
+  grad_points(a, n_threads, &batch, [&](std::int64_t n_tiles) { batch.add_to(sums, n_tiles, n_threads); });
+  sums.write(to, n_threads);
+}
+}  // namespace
+
+template <class T>
+void view_weights_backward(const ViewWeightsGradArgs<T>& a, int n_threads) {
+  if (a.grad_masks && a.grad_depths) return grad_maps<T, 2>(a, {a.grad_masks, a.grad_depths}, n_threads);
+  if (a.grad_masks || a.grad_depths)
+    return grad_maps<T, 1>(a, {a.grad_masks ? a.grad_masks : a.grad_depths}, n_threads);
+  grad_points<T>(a, n_threads, nullptr, [](std::int64_t) {});
 }
 
 template void view_weights_backward<float>(const ViewWeightsGradArgs<float>&, int);

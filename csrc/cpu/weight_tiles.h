@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "../core/view_weights.h"
+#include "paired_maps.h"
 #include "view_tiles.h"
 
 namespace uner3d::cpu {
@@ -96,16 +97,15 @@ void weigh_depths(const TileView<T>& at, T inv_tolerance, WeightTile<T>& w) {
 
 // All factors of a tile in view number `view`; `directions` is only read where args.directions is given.
 template <class Args, class T>
-void weigh(const Args& a, const core::Camera<T>& camera, std::int64_t view, const PointTile<T>& tile,
-           const PointTile<T>& directions, const TileView<T>& at, WeightTile<T>& w) {
-  const std::int64_t map = view * a.views.height * a.views.width;
-  const std::int32_t width = static_cast<std::int32_t>(a.views.width);
+void weigh(const Args& a, const WeightMaps<T>& maps, const core::Camera<T>& camera, std::int64_t view,
+           const PointTile<T>& tile, const PointTile<T>& directions, const TileView<T>& at, WeightTile<T>& w) {
   std::fill(w.angle, w.angle + kTile, T(1));
   std::fill(w.mask, w.mask + kTile, T(1));
   std::fill(w.visibility, w.visibility + kTile, T(1));
   if (a.directions) weigh_angles(camera, tile, directions, a.angle_power, w);
-  if (a.masks) gather(a.masks + map, width, at, w.mask_corners), weigh_masks(at, w);
-  if (a.depths) gather(a.depths + map, width, at, w.depth_corners), weigh_depths(at, T(1) / a.depth_tolerance, w);
+  maps.gather(view, at, w.mask_corners, w.depth_corners);
+  if (a.masks) weigh_masks(at, w);
+  if (a.depths) weigh_depths(at, T(1) / a.depth_tolerance, w);
 }
 
 template <class T>
@@ -115,29 +115,17 @@ bool any_seen(const TileView<T>& at) {  // what fills up the last tile repeats i
   return seen != 0;
 }
 
-// Asks for the pixels that weigh() will read: of every second point, whose neighbour in the order mostly lies beside
-// it.
-template <class Args, class T>
-void fetch_pixels(const Args& a, std::int64_t view, const TileView<T>& at) {
-  const std::int64_t map = view * a.views.height * a.views.width;
-  const std::int32_t width = static_cast<std::int32_t>(a.views.width);
-  for (int p = 0; p < kTile; p += 2) {
-    const std::int64_t top = map + at.row[p] * width + at.column[p], bottom = top + at.row_step[p] * width;
-    if (a.masks) __builtin_prefetch(a.masks + top), __builtin_prefetch(a.masks + bottom);
-    if (a.depths) __builtin_prefetch(a.depths + top), __builtin_prefetch(a.depths + bottom);
-  }
-}
-
 // Calls f(view, at) for the views that see any point of a tile, and none(view) for the others. Each tile is projected
 // one view ahead, so that the pixels it needs are on their way.
 template <class Args, class T, class Next, class F, class None>
-inline __attribute__((always_inline)) void for_views(const Args& a, const std::vector<core::Camera<T>>& cameras,
+inline __attribute__((always_inline)) void for_views(const Args& a, const WeightMaps<T>& maps,
+                                                     const std::vector<core::Camera<T>>& cameras,
                                                      const PointTile<T>& tile, const Next& next, const F& f,
                                                      const None& none) {
   TileView<T> at[2];
   const auto project = [&](std::int64_t v) {
     project_tile(cameras[v], a.views, tile, at[v & 1]);
-    fetch_pixels(a, v, at[v & 1]);
+    maps.fetch(v, at[v & 1]);
   };
   if (a.views.n_views > 0) project(0);
   for (std::int64_t v = 0; v < a.views.n_views; ++v) {

@@ -26,7 +26,7 @@ def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) 
 def empty_cpu(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
     """:func:`empty` for the CPU kernels. Large ones lie in pages that an earlier output has left.
 
-    Fresh pages cost more than most kernels do (csrc/cpu/output_pool.h). Such a tensor cannot be resized in place; in
+    Fresh pages cost more than most kernels do (csrc/cpu/page_pool.h). Such a tensor cannot be resized in place; in
     all else it is like any other.
     """
     dtype = dtype or like.dtype

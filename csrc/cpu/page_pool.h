@@ -1,13 +1,15 @@
-// Memory for the large outputs of the CPU kernels. The C library maps a large array afresh at every allocation and
-// gives it back when it is freed, and the first touch of a page costs many times what a kernel spends on filling it
-// (1.4 microseconds for 4 KiB on a virtual machine, where a write takes 0.1). So freed blocks are kept, up to a limit,
-// and made of 2 MiB pages where the system has them.
+// Memory for the large outputs and the scratch of the CPU kernels. The C library maps a large array afresh at every
+// allocation and gives it back when it is freed, and the first touch of a page costs many times what a kernel spends on
+// filling it (1.4 microseconds for 4 KiB on a virtual machine, where a write takes 0.1). So freed blocks are kept, up
+// to a limit, and made of 2 MiB pages where the system has them.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <new>
+#include <type_traits>
 #include <vector>
 
 #if defined(__linux__)
@@ -21,7 +23,7 @@ struct PoolBlock {
   std::size_t n_bytes = 0;  // more than were asked for, by kStagger at least
 };
 
-class OutputPool {
+class PagePool {
  public:
   static constexpr std::size_t kPage = std::size_t(2) << 20;
   static constexpr std::size_t kLimit = std::size_t(512) << 20;  // of what is kept
@@ -30,8 +32,8 @@ class OutputPool {
   static constexpr std::size_t kStagger = 4096;
 
   // Never destroyed: tensors may outlive everything else.
-  static OutputPool& instance() {
-    static OutputPool* const pool = new OutputPool;
+  static PagePool& instance() {
+    static PagePool* const pool = new PagePool;
     return *pool;
   }
 
@@ -110,6 +112,39 @@ class OutputPool {
   std::vector<PoolBlock> kept_;  // in the order they came
   std::size_t n_kept_ = 0;
   std::atomic<std::size_t> n_started_{0};
+};
+
+// An uninitialised array that lives as long as this object; a large one lies in the pool.
+template <class T>
+class Scratch {
+  static_assert(std::is_trivially_destructible_v<T>, "nothing is constructed or destroyed");
+
+ public:
+  explicit Scratch(std::int64_t n) {
+    const std::size_t n_bytes = static_cast<std::size_t>(n) * sizeof(T);
+    if (n_bytes >= kPooledFrom) block_ = PagePool::instance().take(n_bytes);
+    if (block_.data)
+      data_ = reinterpret_cast<T*>(block_.data + PagePool::instance().next_start());
+    else
+      data_ = static_cast<T*>(::operator new(n_bytes, std::align_val_t(64)));
+  }
+  ~Scratch() {
+    if (block_.data)
+      PagePool::instance().give(block_);
+    else
+      ::operator delete(data_, std::align_val_t(64));
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  T* get() const { return data_; }
+  T& operator[](std::int64_t i) const { return data_[i]; }
+
+ private:
+  static constexpr std::size_t kPooledFrom = std::size_t(1) << 20;
+
+  PoolBlock block_;
+  T* data_ = nullptr;
 };
 
 }  // namespace uner3d::cpu
