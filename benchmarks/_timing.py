@@ -26,7 +26,8 @@ def time_interleaved(
     """Time callables in turn, so that a slow moment of the machine falls on all of them and ratios stay fair.
 
     Each round calls every function once, or as often as fills ``min_seconds``: the first calls of a function that takes
-    milliseconds find the caches full of what the one before it left. Every round starts with another function. Where CUDA is in use, each timing waits for the device.
+    milliseconds find the caches full of what the one before it left. Every round starts with another function. Where
+    CUDA is in use, each timing waits for the device.
 
     Returns per name, in seconds of one call: ``median``, ``spread`` (largest less smallest), ``min``, and ``repeats``.
     """

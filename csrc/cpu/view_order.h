@@ -15,8 +15,9 @@ namespace uner3d::cpu {
 constexpr std::int64_t kOrderBlock = std::int64_t(1) << 22;  // points per order: bounds the memory of large calls
 constexpr std::int64_t kSortedRun = std::int64_t(1) << 20;   // points sorted together: bounds the span of the outputs
 constexpr std::int64_t kSortFrom = 4096;  // points; below, sorting costs more than the cache misses it saves
-constexpr int kCellBits = 7;              // per axis
-constexpr int kDigitBits = 11;            // two radix passes over 3 kCellBits
+constexpr std::int64_t kLeastRun = 8192;
+constexpr int kCellBits = 7;    // per axis
+constexpr int kDigitBits = 11;  // two radix passes over 3 kCellBits
 
 // A grid of 2^kCellBits cells a side that covers three standard deviations about the mean, so that a few far points do
 // not put all others into one cell. Estimated from at most 4096 points; non-finite ones are left out.
@@ -87,11 +88,12 @@ inline void sort_by_key(std::uint64_t* items, std::uint64_t* scratch, std::int64
   }
 }
 
-// Writes to `order` (n <= 2^32) the places of the points, run by run in Morton order. Runs have a fixed size, so the
-// order does not depend on the thread count.
+// Writes to `order` (n <= 2^32) the places of the points, run by run in Morton order. Runs, of at most `run` points but
+// several even for few, have a size that the thread count does not change, so neither does the order.
 template <class T>
 void morton_order(const T* points, std::int64_t n, int n_threads, std::uint32_t* order, std::int64_t run = kSortedRun) {
   const MortonGrid grid(points, n);
+  run = std::min(run, std::max(n / 4 + 1, kLeastRun));
   parallel_for(n, run, n_threads, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t count = end - begin;
     const Scratch<std::uint64_t> items(2 * count);

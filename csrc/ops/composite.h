@@ -35,7 +35,7 @@ struct CompositeGradArgs {
   T* grad_sigma;          // (N,)
   T* grad_sample_colour;  // (N, C) or null where not wanted
   T* grad_edges;          // as edges, or null where not wanted
-  const T* weights;       // (N,) of the forward pass, which spare the CPU all exponentials but one a ray; unused on CUDA
+  const T* weights;  // (N,) of the forward pass, which spare the CPU all exponentials but one a ray; unused on CUDA
 };
 
 namespace cpu {

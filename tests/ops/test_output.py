@@ -1,0 +1,110 @@
+"""Memory of large CPU outputs: taken from freed ones, given back, and no different from other tensors."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+import torch
+
+from uner3d import ops
+from uner3d.ops import _native
+from uner3d.ops._output import POOLED_FROM, empty_cpu
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="outputs are pooled on Linux alone")
+MIB = 1 << 20
+LIKE = torch.empty(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    ops.release_memory()
+    yield
+    ops.release_memory()
+
+
+def kept() -> int:
+    return _native.memory.output_kept()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int32, torch.int64])
+def test_is_a_tensor_as_any_other(dtype):
+    shape = (3, POOLED_FROM // 8, 5)
+    out = empty_cpu(LIKE, shape, dtype)
+    assert out.shape == shape and out.dtype == dtype and out.is_contiguous() and out.device.type == "cpu"
+    assert out.data_ptr() % 64 == 0
+    out.copy_(torch.arange(out.numel()).view(shape) % 1000)
+    saved = io.BytesIO()
+    torch.save(out, saved)
+    saved.seek(0)
+    assert torch.equal(torch.load(saved), out)
+    assert torch.equal(torch.from_numpy(out.numpy().copy()), out.clone())
+
+
+def test_freed_memory_is_used_again():
+    first = empty_cpu(LIKE, (4 * MIB,))
+    assert kept() == 0
+    last = first[-10:]  # a view keeps it
+    del first
+    assert kept() == 0
+    del last
+    assert kept() >= 16 * MIB
+    second = empty_cpu(LIKE, (4 * MIB,))
+    assert kept() == 0
+    del second
+
+
+def test_arrays_do_not_start_at_the_same_place_of_a_page():
+    starts = [empty_cpu(LIKE, (MIB,)) for _ in range(4)]
+    offsets = sorted(t.data_ptr() % 4096 for t in starts)
+    assert min(b - a for a, b in zip(offsets, offsets[1:], strict=False)) >= 256
+
+
+def test_a_block_much_too_large_is_left():
+    del_me = empty_cpu(LIKE, (16 * MIB,))
+    del del_me
+    before = kept()
+    small = empty_cpu(LIKE, (MIB,))
+    assert kept() == before
+    del small
+
+
+def test_what_is_kept_has_a_limit():
+    tensors = [empty_cpu(LIKE, (40 * MIB,)) for _ in range(5)]  # 800 MiB, never touched
+    tensors.clear()
+    assert 0 < kept() <= 512 * MIB
+    huge = empty_cpu(LIKE, (160 * MIB,))  # more than the limit by itself
+    del huge
+    assert kept() <= 512 * MIB
+
+
+def test_releasing_leaves_tensors_alone():
+    x = torch.rand(20_000, 3)
+    encoded = ops.positional_encoding(x, 10)
+    expected = encoded.clone()
+    ops.positional_encoding(x, 10)
+    assert ops.release_memory() > 0
+    assert ops.release_memory() == 0
+    assert torch.equal(encoded, expected)
+
+
+def test_small_outputs_are_not_pooled():
+    small = empty_cpu(LIKE, (POOLED_FROM // 4 - 1,))
+    del small
+    assert kept() == 0
+
+
+def test_gradients_survive_the_graph():
+    x = torch.rand(100_000, 3, requires_grad=True)
+    ops.positional_encoding(x, 4).square().sum().backward()
+    grad = x.grad.clone()
+    for _ in range(3):  # would overwrite it, had its memory been given to another
+        y = torch.rand(100_000, 3, requires_grad=True)
+        ops.positional_encoding(y, 4).sum().backward()
+    assert torch.equal(x.grad, grad)
+
+
+def test_opcheck_of_large_outputs():
+    x = torch.rand(POOLED_FROM // 4 // 20, 3, requires_grad=True)
+    torch.library.opcheck(torch.ops.uner3d.positional_encoding.default, (x, 10, True, None))
