@@ -20,10 +20,15 @@ void sample_gray_tile(const SampleViewsArgs<T>& a, const PointTile<T>& tile, con
     const T value = core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
     values[p] = at.seen[p] ? value : T(0);
   }
-  const std::int64_t first = tile.index[0] * a.views.n_views + view;  // points come in the caller's order
+  const std::int64_t stride = a.views.n_views, first = tile.index[0] * stride + view;  // points in the caller's order
+  if (stride == 1) {
+    std::copy(values, values + tile.n, a.values + first);
+    std::copy(at.seen, at.seen + tile.n, a.valid + first);
+    return;
+  }
   for (int p = 0; p < tile.n; ++p) {
-    a.values[first + p * a.views.n_views] = values[p];
-    a.valid[first + p * a.views.n_views] = at.seen[p] != 0;
+    a.values[first + p * stride] = values[p];
+    a.valid[first + p * stride] = at.seen[p] != 0;
   }
 }
 

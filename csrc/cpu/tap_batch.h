@@ -43,6 +43,7 @@ template <class T, int kMaps>
 class TapSums {
  public:
   using Pixel = typename Lanes<T, kMaps>::type;
+  using Row = typename Lanes<T, 2 * kMaps>::type;  // two neighbouring pixels
 
   TapSums(const Views<T>& views, int n_threads)
       : width_(static_cast<std::int32_t>(views.width)),
@@ -57,13 +58,14 @@ class TapSums {
   // Adds to the rows begin..end of a view, whose first row is given. Points of both halves of the tile take turns:
   // neighbours share pixels, and the sum of one would have to wait for that of the other.
   void add(const TapTile<T>& taps, T* view, std::int32_t begin, std::int32_t end) const {
-    T top[2 * kMaps * kTile], bottom[2 * kMaps * kTile];
-    share(taps, top, bottom);
     const std::int32_t from = begin * (width_ + 1), until = end * (width_ + 1);
     const auto add_one = [&](int p) {
       const std::int32_t first = taps.pixel[p], second = below(taps, p);
-      if (first >= from && first < until) add_pair(view + first * kMaps, top + 2 * kMaps * p);
-      if (second >= from && second < until) add_pair(view + second * kMaps, bottom + 2 * kMaps * p);
+      Row both;
+      share(taps, p, both);
+      const Row bottom = taps.ay[p] * both;
+      if (first >= from && first < until) add_row(view + first * kMaps, Row(both - bottom));
+      if (second >= from && second < until) add_row(view + second * kMaps, bottom);
     };
     const int half = taps.n / 2;
     for (int i = 0; i < half; ++i) add_one(taps.place[i]), add_one(taps.place[half + i]);
@@ -99,19 +101,20 @@ class TapSums {
 
   // Pixel by pixel: a wider read would have to wait for two writes before it, of a neighbour's pixels, to reach the
   // cache.
-  static void add_pair(T* to, const T* values) {
-    for (int i = 0; i < 2; ++i, to += kMaps, values += kMaps) store(to, Pixel(load<Pixel>(to) + load<Pixel>(values)));
+  static inline __attribute__((always_inline)) void add_row(T* to, const Row& values) {
+    Pixel pixels[2];
+    __builtin_memcpy(pixels, &values, sizeof values);
+    for (int i = 0; i < 2; ++i, to += kMaps) store(to, Pixel(load<Pixel>(to) + pixels[i]));
   }
 
-  static void share(const TapTile<T>& taps, T* top, T* bottom) {
-#pragma omp simd
-    for (int p = 0; p < kTile; ++p) {
-      const auto w = core::bilinear_weights(taps.ax[p], taps.ay[p]);
-      for (int m = 0; m < kMaps; ++m) {
-        const T grad = taps.grad[m][p];
-        top[2 * kMaps * p + m] = w.w00 * grad, top[2 * kMaps * p + kMaps + m] = w.w01 * grad;
-        bottom[2 * kMaps * p + m] = w.w10 * grad, bottom[2 * kMaps * p + kMaps + m] = w.w11 * grad;
-      }
+  // What a point adds to the left and the right pixel, of both rows together.
+  static inline __attribute__((always_inline)) void share(const TapTile<T>& taps, int p, Row& both) {
+    const T right = taps.ax[p], left = T(1) - right, g = taps.grad[0][p];
+    if constexpr (kMaps == 1) {
+      both = Row{left, right} * g;
+    } else {
+      const T h = taps.grad[1][p];
+      both = Row{left, left, right, right} * Row{g, h, g, h};
     }
   }
 

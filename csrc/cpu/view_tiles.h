@@ -29,11 +29,11 @@ void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, s
                PointTile<T>& tile) {
   tile.n = static_cast<int>(std::min<std::int64_t>(kTile, end - begin));
   if (!order && tile.n == kTile) {  // the common case, free of branches
-    const T* from = points + 3 * begin;
-    for (int p = 0; p < kTile; ++p) {
-      tile.index[p] = begin + p;
-      tile.x[p] = from[3 * p], tile.y[p] = from[3 * p + 1], tile.z[p] = from[3 * p + 2];
-    }
+    const T* const from = points + 3 * begin;
+#pragma omp simd
+    for (int p = 0; p < kTile; ++p) tile.index[p] = begin + p;
+#pragma omp simd
+    for (int p = 0; p < kTile; ++p) tile.x[p] = from[3 * p], tile.y[p] = from[3 * p + 1], tile.z[p] = from[3 * p + 2];
     return;
   }
   for (int p = 0; p < kTile; ++p) {
