@@ -155,7 +155,7 @@ class TapBatch {
   }
 
  private:
-  static constexpr std::int64_t kPairs = std::int64_t(1) << 14;  // of points and views, for each thread
+  static constexpr std::int64_t kPairs = std::int64_t(1) << 15;  // of points and views, for each thread
 
   static std::int64_t count_tiles(std::int64_t n_views, std::int64_t n_points, int n_threads) {
     const std::int64_t per_thread = kPairs / (kTile * std::max<std::int64_t>(1, n_views));
