@@ -135,14 +135,18 @@ def render(run: Scene, out: Out, views: Literal["test", "train"] = "test") -> No
     print(f"{render_views(run, out, views)} pictures in {out}")
 
 
-def evaluate(target: Scene, gt: Path | None = None, protocol: Literal["images", "chamfer", "auto"] = "auto",
+def evaluate(target: Scene, gt: Path | None = None,
+             protocol: Literal["images", "chamfer", "cloud-images", "auto"] = "auto",
              json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip
-    """Measure a run or a cloud: held-out images (PSNR, SSIM) or geometry (accuracy, completeness, F-score).
+    """Measure a run or a cloud: held-out images (PSNR, SSIM), geometry (accuracy, completeness, F-score), or the cloud
+    itself drawn into the held-out photos (PSNR).
 
     Args:
         target: Run folder, or a PLY file.
-        gt: For chamfer: a scene folder with exact truth (scene.json, gt_points.ply, gt_mesh.ply), or a PLY file.
-        protocol: images or chamfer; auto: images for a run, chamfer where --gt is given or the target is a cloud.
+        gt: For chamfer: a scene folder with exact truth (scene.json, gt_points.ply, gt_mesh.ply), or a PLY file. For
+            cloud-images: a scene folder with a test split (default: the scene of the run).
+        protocol: images, chamfer or cloud-images; auto: images for a run, chamfer where --gt is given or the target is
+            a cloud.
         json_output: Print one JSON object.
     """
     from uner3d.evaluate import evaluate as run

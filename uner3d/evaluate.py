@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from uner3d import api
+from uner3d.train.checkpoint import load_run_config
 
 
 def evaluate(target: Path, gt: Path | None, protocol: str) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def evaluate(target: Path, gt: Path | None, protocol: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{target}: not found; expected a run folder or a .ply file")
     if protocol == "auto":
         protocol = "chamfer" if gt is not None or target.is_file() else "images"
+    if protocol == "cloud-images":
+        return cloud_images(target, gt)
     return images(target) if protocol == "images" else chamfer(target, gt)
 
 
@@ -44,12 +47,7 @@ def chamfer(target: Path, gt: Path | None) -> dict[str, Any]:
     from uner3d.cloud.metrics import chamfer_between, chamfer_metrics
     from uner3d.cloud.ply import read_ply
 
-    ply = target
-    if target.is_dir():
-        places = (target / "cloud.ply", target.parent / "cloud.ply")
-        ply = next((p for p in places if p.is_file()), places[0])
-        if not ply.is_file():
-            raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target} -o {ply}`")
+    ply = _cloud_file(target)
     if gt is None:
         gt = _truth_of_run(target)
     if (gt / "scene.json").is_file():
@@ -57,6 +55,23 @@ def chamfer(target: Path, gt: Path | None) -> dict[str, Any]:
     if gt.is_file():
         return chamfer_between(read_ply(ply), read_ply(gt))
     raise FileNotFoundError(f"--gt {gt}: expected a folder with scene.json and gt_points.ply, or a .ply file")
+
+
+def cloud_images(target: Path, gt: Path | None) -> dict[str, Any]:
+    """A cloud (or a run's cloud.ply) drawn into held-out photos: those of the scene folder ``gt``, else the run's."""
+    from uner3d.cloud.image_metrics import cloud_image_metrics
+    from uner3d.cloud.ply import read_ply
+    from uner3d.data import load_scene
+
+    ply = _cloud_file(target)
+    run = next((f for f in (target, target / "run", target.parent / "run") if (f / "config.json").is_file()), None)
+    if gt is not None:
+        scene = load_scene(gt)
+    elif run is not None:
+        scene = api.load_run_scene(run, load_run_config(run))
+    else:
+        raise ValueError(f"--gt: expected a scene folder with held-out photos, since {target} belongs to no run")
+    return cloud_image_metrics(read_ply(ply), scene, _true_footprint(Path(scene.path)))
 
 
 def render_views(run: Path, out: Path, which: str) -> int:
@@ -73,6 +88,24 @@ def render_views(run: Path, out: Path, which: str) -> int:
         picture = (held.rendering * 255 + 0.5).astype(np.uint8)
         Image.fromarray(np.concatenate([held.photo, picture], 1)).save(out / f"{number:04d}.png")
     return len(views)
+
+
+def _cloud_file(target: Path) -> Path:
+    """The PLY file itself, or the cloud.ply of a run folder or beside it."""
+    if target.is_file():
+        return target
+    places = (target / "cloud.ply", target.parent / "cloud.ply")
+    ply = next((p for p in places if p.is_file()), places[0])
+    if not ply.is_file():
+        raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target} -o {ply}`")
+    return ply
+
+
+def _true_footprint(scene: Path) -> float | None:
+    """The width of a pixel on the object, where a synthetic scene says it."""
+    from uner3d.cloud.metrics import load_truth
+
+    return load_truth(scene).footprint if (scene / "gt_points.ply").is_file() else None
 
 
 def _truth_of_run(target: Path) -> Path:
