@@ -20,7 +20,8 @@ from uner3d.info import git_commit
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import load_run_config, write_json
 
-EVALUATION_SHARE = 0.12  # of the budget, for rendering held-out views (at least one is rendered)
+EVALUATION_SHARE = 0.12  # of the budget, at most and if that is left, for held-out views (at least one is rendered)
+REPORT_SECONDS = 3.0
 
 
 @dataclass
@@ -63,7 +64,9 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
         outcome.metrics["points"] = 0
     if scene.test_views:
         with stages.stage("held-out") as update:
-            outcome.held_out = api.evaluate_images(fitted, scene.test_views, budget * EVALUATION_SHARE,
+            left = begin + budget - time.monotonic() - REPORT_SECONDS
+            seconds = budget * min(EVALUATION_SHARE, max(left / budget, EVALUATION_SHARE / 3))
+            outcome.held_out = api.evaluate_images(fitted, scene.test_views, seconds,
                                                    lambda share: update(share, ""))  # fmt: skip
     outcome.metrics |= summary(scene, fitted, outcome, stages, command)
     write_json(out / "metrics.json", _finite(outcome.metrics))

@@ -51,3 +51,16 @@ def test_steps_must_be_known():
 def test_split_adds_up(total):
     coarse, fine = split_steps(total, 0.35)
     assert coarse + fine == total and abs(coarse - 0.35 * total) <= 0.5
+
+
+def test_more_fine_steps_change_no_coarse_one():
+    short, long = (Schedule(preset_config("base", steps=[350, n]), 400) for n in (650, 1700))
+    assert all(short.at(step) == long.at(step) for step in range(350))
+    assert short.progress(349) < short.progress(350) == pytest.approx(0.35) == long.progress(350)
+    assert short.progress(1000) == long.progress(2050) == pytest.approx(1)
+
+
+def test_a_fit_of_one_stage_goes_all_the_way():
+    for steps in ([0, 100], [100, 0]):
+        s = Schedule(preset_config("base", steps=steps), 400)
+        assert s.progress(0) == 0 and s.progress(99) == pytest.approx(0.99)

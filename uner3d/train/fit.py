@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import json
 import signal
@@ -18,12 +17,12 @@ from uner3d.model.trunk_cache import TrunkCache
 
 from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
+from .pace import calibrate
 from .photos import PhotoSet, UnitFrame, border_colour
-from .schedule import Schedule, split_steps
+from .schedule import Schedule
 from .trainer import Trainer, World, make_world
 
 SAVE_EVERY_SECONDS = 60.0
-WARM_STEPS = 60
 TRIM_EVERY = 40  # steps
 TRAINING_SHARE = 0.66  # of the time that is left after loading; the rest is for the cloud and the report
 
@@ -48,18 +47,20 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
         progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
     """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
 
-    ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards
-    only steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same
-    number of threads). Raises Interrupted after Ctrl-C, with everything saved.
+    ``deadline`` (time.monotonic()) is what step counts are calibrated for where ``config.steps`` is None, and corrected
+    once where the coarse stage ends; otherwise only steps count. ``resume`` goes on from the saved state to the same
+    bytes as an uninterrupted run (CPU, same number of threads). Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
     flush_denormals()
     if config.precision == "auto":
         config.precision = faster_precision()
-    trunk_cache = TrunkCache()
+    trunk_cache, pace = TrunkCache(), None
     if config.steps is None:
-        budget = (deadline - time.monotonic()) if deadline is not None else config.minutes * 60 * TRAINING_SHARE
-        config.steps = calibrate(world, config, budget, trunk_cache)
+        if deadline is None:
+            deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
+        pace = calibrate(world, config, deadline, trunk_cache)
+        config.steps = pace.steps
     trainer = Trainer.create(config, world, trunk_cache)
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
@@ -69,6 +70,10 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     with (run / "metrics.jsonl").open("a" if resume else "w") as log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
+            if pace is not None and (corrected := pace.corrected(trainer.step)):
+                config.steps, pace = corrected, None
+                schedule = Schedule(config, world.photos[1].size[1])
+                write_json(run / "config.json", config.to_json())
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
             record = {"step": trainer.step, **{k: round(v, 6) for k, v in terms.items()}}
             log.write(json.dumps(record) + "\n")
@@ -88,37 +93,6 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     save_model(run, trainer)
     trainer.model.eval()
     return trainer
-
-
-def calibrate(world: World, config: Config, budget: float, trunk_cache: TrunkCache | None = None) -> list[int]:
-    """[coarse, fine] steps that take about ``budget`` seconds here, measured on a throwaway trainer."""
-    started = time.monotonic()
-    trial = copy.deepcopy(config)
-    trial.steps = [10_000, 10_000]
-    trainer = Trainer.create(trial, world, trunk_cache)
-    schedule = Schedule(trial, world.photos[1].size[1])
-    # What a frozen trunk makes of the photos is computed once, and no part of a step's price.
-    for reduction in {schedule.coarse_reduction, 1}:
-        trainer.model.remember_views(world.photos[reduction])
-    # A fresh field is fog, whose every sample needs a colour: some real steps first, or steps look too expensive.
-    trainer.step = 4_000
-    while trainer.step < 4_000 + WARM_STEPS and time.monotonic() - started < 0.06 * budget:
-        trainer.run_group(schedule, trial.reuse_maps)
-    share, idw_share = config.coarse_share, max(0.0, 1 - max(config.idw_from, config.coarse_share))
-    per_step = 0.0
-    # One step late in each of: the coarse stage, the fine stage, the fine stage with the IDW loss.
-    for first, part in ((8_000, share), (13_000, 1 - share - idw_share), (19_500, idw_share)):
-        trainer.step = first
-        trainer.run_group(schedule, trial.reuse_maps)
-        times = []
-        for _ in range(5):
-            begin = time.monotonic()
-            trainer.run_group(schedule, trial.reuse_maps)
-            times.append((time.monotonic() - begin) / trial.reuse_maps)
-        per_step += part * sorted(times)[1]  # near the least: what other programs take must not shorten the fit
-    budget = max(1.0, budget - (time.monotonic() - started))
-    n_steps = int(budget / per_step)
-    return split_steps(max(n_steps, 2 * config.reuse_maps), share)
 
 
 def flush_denormals() -> None:

@@ -30,10 +30,19 @@ class Schedule:
         # Halving a thumbnail would leave nothing to match.
         self.coarse_reduction = 2 if photo_width >= 240 else 1
 
+    def progress(self, step: int) -> float:
+        """How far the fit is at a step, 0 to 1: the coarse stage always ends at ``coarse_share``, so that what a coarse
+        step does is not changed by a new count of the fine ones."""
+        n_fine = self.n_steps - self.n_coarse
+        share = self.config.coarse_share if self.n_coarse and n_fine else float(n_fine == 0)
+        if step < self.n_coarse:
+            return share * step / self.n_coarse
+        return share + (1 - share) * (step - self.n_coarse) / max(1, n_fine)
+
     def at(self, step: int) -> Stage:
         """What step ``step`` (0-based) uses."""
         c = self.config
-        progress = step / max(1, self.n_steps)
+        progress = self.progress(step)
         opened = min(1.0, 0.3 + 0.7 * progress / max(c.open_octaves, 1e-6))
         warm = min(1.0, (step + 1) / 50)
         return Stage(
