@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {},
     "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 48},
     "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6,
-              "refine": 0},
+              "refine": 0, "prior_loss": 0.0},
 }
 
 
@@ -50,6 +50,8 @@ class Config:
     geometric_loss: float = 0.05
     idw_loss: float = 0.2
     geometric_rays: int = 192
+    prior_loss: float = 0.1  # at the start; fades until prior_until. 0: no matching before the fit
+    prior_until: float = 0.6  # share of the steps after which the photos' first depths are forgotten
     idw_from: float = 0.8  # share of the steps after which the IDW colour loss joins
 
     extract_samples: int = 32

@@ -19,7 +19,8 @@ from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
 from .pace import calibrate
 from .photos import PhotoSet, UnitFrame, border_colour
-from .schedule import Schedule
+from .prior import match_photos
+from .schedule import LEAST_HALVED, Schedule
 from .trainer import Trainer, World, make_world
 
 SAVE_EVERY_SECONDS = 60.0
@@ -55,6 +56,10 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     flush_denormals()
     if config.precision == "auto":
         config.precision = faster_precision()
+    if config.prior_loss > 0:
+        reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED else 1
+        world.prior = match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background,
+                                   config.seed)  # fmt: skip
     trunk_cache, pace = TrunkCache(), None
     if config.steps is None:
         if deadline is None:

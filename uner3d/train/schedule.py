@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from uner3d.config import Config
 
+LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -15,6 +17,7 @@ class Stage:
     window: float
     rate: float
     geometric: float
+    prior: float
     idw: float
     uniform: float
 
@@ -27,8 +30,7 @@ class Schedule:
             raise ValueError("steps: expected [coarse, fine], got None: calibrate first")
         self.config = config
         self.n_coarse, self.n_steps = config.steps[0], sum(config.steps)
-        # Halving a thumbnail would leave nothing to match.
-        self.coarse_reduction = 2 if photo_width >= 240 else 1
+        self.coarse_reduction = 2 if photo_width >= LEAST_HALVED else 1
 
     def progress(self, step: int) -> float:
         """How far the fit is at a step, 0 to 1: the coarse stage always ends at ``coarse_share``, so that what a coarse
@@ -50,6 +52,7 @@ class Schedule:
             window=opened * c.octaves,
             rate=warm * 0.05 ** max(0.0, progress),
             geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15)),
+            prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
             idw=float(progress >= c.idw_from),
             uniform=max(0.15, 0.6 - progress),
         )

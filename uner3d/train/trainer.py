@@ -18,17 +18,21 @@ from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render
 from . import losses
 from .batch import Batch, Group, draw_batch, draw_group
 from .photos import PhotoSet, Ranking, neighbours
+from .prior import Prior, prior_loss
 from .schedule import Schedule, Stage
 
 PATCH = 4
 GEOMETRIC_GATE = 3.0  # pixels
+PRIOR_DENSITY = 20.0  # of the grid where matching has found a surface, so that samples go there
+PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the start and at the end
 TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
 
 
 @dataclass
 class World:
     """What is fixed about a scene during training: photos by reduction factor, neighbour ranking, background colour
-    (3,) or None, half edges of the box (3,), allowed cells of the grid, and whether rays may end beyond the box."""
+    (3,) or None, half edges of the box (3,), allowed cells of the grid, whether rays may end beyond the box, and the
+    depths that matching the photos has found beforehand, if any."""
 
     photos: dict[int, PhotoSet]
     ranking: Ranking
@@ -36,6 +40,7 @@ class World:
     extent: Tensor
     allowed: Tensor | None
     outside: bool
+    prior: Prior | None = None
 
 
 @dataclass
@@ -58,6 +63,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = Model(config, trunk_cache)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
+        if world.prior is not None:
+            points = world.prior.points(world.photos[world.prior.reduction])
+            grid.update(points, torch.full((len(points),), PRIOR_DENSITY))
         generator = torch.Generator().manual_seed(config.seed)
         trainer = Trainer(config, world, model, grid, generator)
         rate = config.learning_rate
@@ -123,6 +131,10 @@ class Trainer:
             terms["distortion"] = c.distortion_loss * losses.distortion(
                 rendering.weights[:, :n_inside], rendering.edges[:, : n_inside + 1]
             )
+        if self.world.prior is not None and c.prior_loss * stage.prior > 0:
+            depth, weight = self.world.prior.at(batch.views, batch.pixels, stage.reduction)
+            width = PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * stage.prior
+            terms["prior"] = c.prior_loss * stage.prior * prior_loss(rendering, c.samples, depth, weight, width)
         if c.geometric_loss * stage.geometric > 0 and len(group.targets) > 1:
             terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(
                 photos, group, sources, stage, batch, rendering)  # fmt: skip
