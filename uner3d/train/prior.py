@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d import ops
-from uner3d.render.renderer import Rendering, pixel_rays
+from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import ray_box
 
 from .photos import PhotoSet, Ranking
@@ -51,33 +51,34 @@ def match_photos(photos: PhotoSet, reduction: int, ranking: Ranking, extent: Ten
     views find the same surface.
 
     Depths are drawn evenly in inverse depth, so that all steps along a ray look alike in the sources. Pixels that show
-    the uniform ``background`` (3,), or that masks leave out, have none.
+    the uniform ``background`` (3,), or that masks leave out, have none, and one photo alone has none at all.
     """
     generator = torch.Generator().manual_seed(seed)
     grey = torch.stack([(image.float() @ GREY) / 255 for image in photos.images])
     depth, score = torch.zeros(grey.shape), torch.zeros(grey.shape)
     for view in range(len(photos)):
         start, normal, limits = _random_planes(photos, view, extent, background, generator)
-        if limits[0] < limits[1]:
+        if limits[0] < limits[1] and len(ranking[view]) > 0:
             views = torch.cat([torch.tensor([view]), ranking[view][:SOURCES]])
             depth[view], _, score[view], _ = ops.patch_match(
                 grey[views], photos.K[views], photos.cam_from_unit[views], 0, torch.arange(1, len(views)), start,
                 normal, limits, iterations=ITERATIONS, reach=REACH, n_best=BEST, seed=seed)  # fmt: skip
     depth = torch.where(score >= CORRELATED, depth, torch.zeros_like(depth))
     count = torch.stack([_confirmations(photos, view, depth, ranking[view]) for view in range(len(photos))])
-    weight = score * (count / (count + 1.0)) * (count >= min(2, len(photos) - 1))
+    weight = score * (count / (count + 1.0)) * (count >= max(1, min(2, len(photos) - 1)))
     return Prior(torch.where(weight > 0, depth, torch.zeros_like(depth)), weight.clamp(0, 1), reduction)
 
 
-def prior_loss(rendering: Rendering, n_inside: int, depth: Tensor, weight: Tensor, width: float) -> Tensor:
+def prior_loss(weights: Tensor, edges: Tensor, depth: Tensor, weight: Tensor, width: float) -> Tensor:
     """Mean share of the rendering weights that does not lie at the prior's depth, weighted by its own certainty.
 
-    depth (N,) z-depths, 0 where unknown; weight (N,); width: of the Gaussian window around the depth, relative to it.
-    Differentiable in the rendering's weights; a wrong prior costs a ray at most its weight.
+    weights (N, S), edges (N, S + 1) of the samples in z-depths; depth (N,), 0 where unknown; weight (N,); width:
+    standard deviation of the Gaussian window around the depth, relative to it. Differentiable in ``weights``. A wrong
+    prior costs a ray at most its weight, wherever the ray's own surface lies.
     """
-    middles = 0.5 * (rendering.edges[:, 1 : n_inside + 1] + rendering.edges[:, :n_inside])
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     offset = (middles - depth[:, None]) / (width * depth[:, None]).clamp_min(1e-6)
-    there = (rendering.weights[:, :n_inside] * torch.exp(-0.5 * offset.square())).sum(1)
+    there = (weights * torch.exp(-0.5 * offset.square())).sum(1)
     known = weight * (depth > 0)
     return (known * (1 - there)).sum() / max(1, len(depth))
 

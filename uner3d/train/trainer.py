@@ -134,7 +134,9 @@ class Trainer:
         if self.world.prior is not None and c.prior_loss * stage.prior > 0:
             depth, weight = self.world.prior.at(batch.views, batch.pixels, stage.reduction)
             width = PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * stage.prior
-            terms["prior"] = c.prior_loss * stage.prior * prior_loss(rendering, c.samples, depth, weight, width)
+            terms["prior"] = c.prior_loss * stage.prior * prior_loss(
+                rendering.weights[:, : c.samples], rendering.edges[:, : c.samples + 1], depth, weight, width
+            )
         if c.geometric_loss * stage.geometric > 0 and len(group.targets) > 1:
             terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(
                 photos, group, sources, stage, batch, rendering)  # fmt: skip
