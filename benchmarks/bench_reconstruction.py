@@ -1,0 +1,139 @@
+"""Quality of `uner3d reconstruct` on scenes with exact truth: scenes x presets x seeds, resumable.
+
+python -m benchmarks.bench_reconstruction SCENE [SCENE ...] [--preset base] [--seed 0] [--minutes 10] [--masks auto]
+    [--downscale 1] [--out out/reconstruction] [--resume]
+
+Every run is the whole command in a process of its own. OUT gets a folder a run, results.json, table.md and, for each
+run, a picture of held-out photos beside the cloud as drawn there and its distance from the truth (blue: on it, red:
+five pixel footprints off). Finished runs are kept with --resume, so that a table can grow. Scores are those of
+`uner3d eval`, which agree with the independent scorers of the shared data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._timing import environment, write_json
+
+COLUMNS = ["scene", "preset", "masks", "seed", "minutes", "downscale", "steps", "points", "acc", "comp", "cd", "f1",
+           "f2", "out_all", "col", "cloud_psnr", "psnr", "seconds", "memory_mb"]  # fmt: skip
+PICTURES = 3  # held-out views drawn
+FAR_PX = 5.0
+
+
+def run_name(scene: Path, preset: str, seed: int, args: argparse.Namespace) -> str:
+    return f"{scene.name}-{preset}-masks_{args.masks}-{args.minutes:g}min-down{args.downscale:g}-seed{seed}"
+
+
+def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.Namespace) -> None:
+    """The command, in a process of its own; raises CalledProcessError with its words where it fails."""
+    command = [sys.executable, "-m", "uner3d.cli", "reconstruct", str(scene), "-o", str(out), "--preset", preset,
+               "--seed", str(seed), "--minutes", str(args.minutes), "--masks", args.masks, "--downscale",
+               str(args.downscale), "--overwrite", "--quiet"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])}: exit code {done.returncode}: {done.stderr.strip()}")
+
+
+def measure(scene: Path, out: Path) -> dict[str, Any]:
+    """Scores of what a run wrote, and its own account of itself."""
+    from uner3d.evaluate import evaluate
+
+    metrics = json.loads((out / "metrics.json").read_text())
+    row: dict[str, Any] = {"steps": sum(metrics["settings"]["steps"]), "points": metrics["points"],
+                           "psnr": metrics["psnr"], "seconds": metrics["seconds_total"],
+                           "memory_mb": metrics["peak_memory_mb"], "stages": metrics["seconds"]}  # fmt: skip
+    if metrics["points"]:
+        row |= evaluate(out / "cloud.ply", scene, "chamfer")
+        row["cloud_psnr"] = evaluate(out / "cloud.ply", scene, "cloud-images")["psnr"]
+    return row
+
+
+def picture(scene: Path, out: Path) -> NDArray[np.uint8]:
+    """Held-out photos, the cloud drawn there, and its points coloured by their distance from the true surface."""
+    import matplotlib
+
+    from uner3d.cloud.image_metrics import draw_points
+    from uner3d.cloud.metrics import load_truth
+    from uner3d.cloud.ply import read_ply
+    from uner3d.data import load_scene
+
+    truth, cloud = load_truth(scene), read_ply(out / "cloud.ply")
+    far = np.clip(distances(cloud.xyz, truth) / (FAR_PX * truth.footprint), 0, 1)
+    colours = (matplotlib.colormaps["turbo"](far)[:, :3] * 255).astype(np.uint8)
+    rows = []
+    for view in load_scene(scene).test_views[:PICTURES]:
+        drawn = [draw_points(cloud.xyz, rgb, view, truth.footprint)[0] for rgb in (cloud.rgb, colours)]
+        rows.append(np.concatenate([view.image() / 255, *drawn], 1))
+    return (np.concatenate(rows) * 255 + 0.5).astype(np.uint8)
+
+
+def distances(xyz: NDArray, truth: Any) -> NDArray[np.float64]:
+    """From points (n, 3) to the nearest true point, scene units."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(truth.points).query(xyz, workers=-1)[0]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as markdown, with the means of what is a figure where there are several."""
+    shown = [[_cell(row.get(name)) for name in COLUMNS] for row in rows]
+    if len(rows) > 1:
+        scores = ("acc", "comp", "cd", "f1", "f2", "out_all", "col", "cloud_psnr", "psnr")
+        means = {name: float(np.mean([row[name] for row in rows if row.get(name) is not None] or [np.nan]))
+                 for name in scores}  # fmt: skip
+        shown.append(["**mean**", *(_cell(means.get(name)) for name in COLUMNS[1:])])
+    lines = ["| " + " | ".join(cells) + " |" for cells in [COLUMNS, ["---"] * len(COLUMNS), *shown]]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    if isinstance(value, (int, float)):
+        return f"{int(value):,}"
+    return "" if value is None else str(value)
+
+
+def main() -> None:
+    from PIL import Image
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", nargs="+", type=Path, help="scene folders with exact truth")
+    parser.add_argument("--preset", nargs="+", default=["base"])
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--masks", choices=["auto", "off"], default="auto")
+    parser.add_argument("--downscale", type=float, default=1.0)
+    parser.add_argument("--out", type=Path, default=Path("out/reconstruction"))
+    parser.add_argument("--resume", action="store_true", help="keep the runs that OUT already holds")
+    args = parser.parse_args()
+    record, saved = args.out / "results.json", {}
+    if args.resume and record.is_file():
+        saved = {row["run"]: row for row in json.loads(record.read_text())["runs"]}
+    for scene, preset, seed in itertools.product(args.scenes, args.preset, args.seed):
+        name = run_name(scene, preset, seed, args)
+        if name in saved:
+            continue
+        reconstruct(scene, args.out / name, preset, seed, args)
+        row = {"run": name, "scene": scene.name, "preset": preset, "seed": seed, "masks": args.masks,
+               "minutes": args.minutes, "downscale": args.downscale, "commit": environment()["commit"]}  # fmt: skip
+        saved[name] = row | measure(scene, args.out / name)
+        if saved[name]["points"]:
+            Image.fromarray(picture(scene, args.out / name)).save(args.out / f"{name}.png")
+        write_json(record, {"environment": environment(), "runs": list(saved.values())})
+        (args.out / "table.md").write_text(table(list(saved.values())))
+        print(table([saved[name]]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
