@@ -43,19 +43,21 @@ def run(scale: float = 1.0, progress: Callable[[float, str], None] | None = None
 
 def table(result: dict[str, Any]) -> Any:
     """What :func:`run` returns as a table of rich."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     title = f"{result['threads']} threads, {result['isa']}, torch {result['torch']}"
-    shown = Table(title=title, caption="times of one call, medians of five rounds; results were checked first")
+    caption = "milliseconds of a call, medians of five rounds; results were checked first"
+    shown = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("op", "pass", "size"):
-        shown.add_column(name)
-    shown.add_column("uner3d ms", justify="right")
-    shown.add_column("peer ms", justify="right")
-    shown.add_column("times faster", justify="right", style="bold")
+        shown.add_column(name, no_wrap=name != "size")
+    for name in ("uner3d", "peer", "faster"):
+        shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("than")
     for f in result["figures"]:
         ours = f"{f['ms']:.2f} ± {f['ms'] * f['spread'] / 2:.2f}"
-        shown.add_row(f["op"], f["pass"], f["size"], ours, f"{f['peer_ms']:.1f}", f"{f['speedup']:.1f}", f["peer"])
+        run = f["pass"].removeprefix("forward ") if "+" in f["pass"] else f["pass"]
+        shown.add_row(f["op"], run, f["size"], ours, f"{f['peer_ms']:.1f}", f"[bold]{f['speedup']:.1f}x[/]", f["peer"])
     return shown
 
 
