@@ -73,7 +73,7 @@ def _both(op: str, size: str, peer: str, pair: tuple[Callable, Callable], leaves
 def _encoding(n: int, n_octaves: int = 10) -> Iterator[Case]:
     x = (_random(n, 3) * 2 - 1).requires_grad_()
     pair = (lambda: ops.positional_encoding(x, n_octaves), lambda: reference.positional_encoding(x, n_octaves))
-    yield from _both("positional_encoding", f"{n:,} x 3, L = {n_octaves}", "torch", pair, [x], 1e-2)
+    yield from _both("positional_encoding", f"{n:,} x 3, L={n_octaves}", "torch", pair, [x], 1e-2)
 
 
 def _neighbours(n: int) -> Iterator[Case]:
@@ -94,7 +94,7 @@ def _neighbours(n: int) -> Iterator[Case]:
         share = 1 / (((points[idx] - queries[:, None]) ** 2).sum(-1) + EPS)
         return (share[..., None] * values[idx]).sum(1) / share.sum(1, keepdim=True)
 
-    size = f"{n:,}, k = {K_NEAREST}"
+    size = f"{n:,}, k={K_NEAREST}"
     yield Case("knn", "forward", size, "scipy", lambda: ops.knn(index, queries, K_NEAREST)[0].sqrt(),
                lambda: search()[0], 1e-4)  # fmt: skip
     pair = (lambda: ops.idw(index, values, queries, K_NEAREST, eps=EPS), blend)
@@ -135,7 +135,7 @@ def _fusion(n: int, n_channels: int = 32) -> Iterator[Case]:
         out = f()
         return torch.autograd.grad(out, leaf, [torch.ones_like(o) for o in out])[0]
 
-    name, what = f"{n:,}, {N_VIEWS} views, C = {n_channels}", "torch"
+    name, what = f"{n:,}, V={N_VIEWS}, C={n_channels}", "torch"
     yield Case("fuse_views", "forward", name, what, torch.no_grad()(ours), torch.no_grad()(eager), 1e-3)
     yield Case("fuse_views", "forward + backward", name, what, lambda: gradient(ours, maps),
                lambda: gradient(eager, nchw).permute(0, 2, 3, 1), 1e-3)  # fmt: skip
@@ -157,7 +157,7 @@ def _weights(n: int) -> Iterator[Case]:
         return torch.cat([reference.view_weights(p, *views, d, power, tolerance) for p, d in parts])
 
     leaves = [depths, masks, directions]
-    yield from _both("view_weights", f"{n:,}, {N_VIEWS} views", "torch", (ours, twin), leaves, 5e-3)
+    yield from _both("view_weights", f"{n:,}, V={N_VIEWS}", "torch", (ours, twin), leaves, 5e-3)
 
 
 def _composite(n_rays: int, n_samples: int = 96) -> Iterator[Case]:
@@ -173,7 +173,7 @@ def _composite(n_rays: int, n_samples: int = 96) -> Iterator[Case]:
         return call
 
     pair = (outputs(ops.composite), outputs(reference.composite))
-    yield from _both("composite", f"{n_rays:,} x {n_samples} samples", "torch", pair, [sigma, colour], 1e-4)
+    yield from _both("composite", f"{n_rays:,} x {n_samples}", "torch", pair, [sigma, colour], 1e-4)
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
