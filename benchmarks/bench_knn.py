@@ -155,7 +155,8 @@ def main() -> None:
             run = on_cpu if cpu else on_cuda
             figures.append({"cloud": kind, "points": n, "k": args.k, **run(case, kind, args.k, peers, args)})
             show(figures[-1])
-    record: dict[str, Any] = {"figures": figures, "not_available": missing}
+    versions = {peer.name: peer.version() for peer in peers}
+    record: dict[str, Any] = {"figures": figures, "not_available": missing, "versions": versions}
     if cpu and args.large:
         record["large"] = large(args.large, args.k, args.threads)
     if args.json:

@@ -131,6 +131,7 @@ def test_a_peer_finds_what_ours_finds(name, kind, capsys):
     queries = queries_near(points, 0.05)[:60]
     truth, index = torch_exact(points.double(), queries.double(), 8)
     result = found[0].make(points.numpy(), 8, 2)(queries.numpy())
+    assert found[0].version()
     assert found[0].index(result).tolist() == index.tolist()
     error = bench_knn.error_of(torch.from_numpy(found[0].dist2(result)), truth)
     assert error <= bench_knn.EXACT or (name == "torch cdist" and np.isfinite(error))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 N_BRUTE = {"cpu": 256, "cuda": 4096}  # queries for the peers that compute every distance
-CHUNK = {"cpu": 32, "cuda": 512}  # of them at a time: (512, 1 000 000, 3) floats take 6 GB
+CHUNK = {"cpu": 32, "cuda": 512}  # of them at a time in float32: (512, 1 000 000, 3) take 6 GB
 
 
 def exact(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,8 @@ def cdist(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def in_chunks(search: Callable, points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """``search`` for as many queries at a time as memory allows."""
-    parts = [search(points, chunk, k) for chunk in queries.split(CHUNK[queries.device.type])]
+    rows = CHUNK[queries.device.type] * 4 // queries.element_size()
+    parts = [search(points, chunk, k) for chunk in queries.split(rows)]
     return torch.cat([dist2 for dist2, _ in parts]), torch.cat([index for _, index in parts])
 
 

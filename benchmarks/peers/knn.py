@@ -7,6 +7,7 @@ peer reads only for the check, so that no time of ours is added to theirs.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class Peer:
             absent = isinstance(error, ModuleNotFoundError) and error.name == self.needs.split(".")[0]
             return f"not installed ({self.install})" if absent else f"does not load: {str(error).splitlines()[0]}"
         return ""
+
+    def version(self) -> str:
+        """Of the package that was imported."""
+        if self.needs == nanoflann_cpp.NEEDS:
+            return nanoflann_cpp.version()
+        packages = importlib.metadata.packages_distributions().get(self.needs)
+        return importlib.metadata.version(packages[0]) if packages else ""
 
 
 def _uner3d(points: np.ndarray, k: int, threads: int) -> Search:

@@ -20,7 +20,8 @@ struct Points {
   }
 };
 
-using Index = nanoflann::KDTreeSingleIndexAdaptor<nanoflann::L2_Simple_Adaptor<float, Points>, Points, 3, std::uint32_t>;
+using Index =
+    nanoflann::KDTreeSingleIndexAdaptor<nanoflann::L2_Simple_Adaptor<float, Points>, Points, 3, std::uint32_t>;
 
 struct Tree {
   Points points;
@@ -37,14 +38,16 @@ constexpr std::int64_t kChunk = 2048;  // queries that a thread takes at a time:
 
 extern "C" {
 
+std::int64_t version() { return NANOFLANN_VERSION; }
+
 void* tree_make(const float* xyz, std::int64_t n, std::int64_t threads) {
   return new Tree(xyz, std::size_t(n), unsigned(threads));
 }
 
 void tree_free(void* tree) { delete static_cast<Tree*>(tree); }
 
-void tree_search(const void* tree, const float* queries, std::int64_t m, std::int64_t k, std::int64_t threads, float* dist2,
-                 std::uint32_t* index) {
+void tree_search(const void* tree, const float* queries, std::int64_t m, std::int64_t k, std::int64_t threads,
+                 float* dist2, std::uint32_t* index) {
   const Index& search = static_cast<const Tree*>(tree)->index;
   std::atomic<std::int64_t> next{0};
   auto work = [&] {

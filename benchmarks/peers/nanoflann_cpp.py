@@ -34,6 +34,11 @@ def problem() -> str:
     return ""
 
 
+def version() -> str:
+    """The header's NANOFLANN_VERSION as it writes it: in hexadecimal."""
+    return f"{_library().version():#x}"
+
+
 @functools.cache
 def _library() -> ctypes.CDLL:
     """Compiled for this machine, once a process; the file is gone as soon as it is loaded."""
@@ -44,6 +49,7 @@ def _library() -> ctypes.CDLL:
         subprocess.run(command, check=True, capture_output=True, text=True)
         library = ctypes.CDLL(str(target))
     pointer, size = ctypes.c_void_p, ctypes.c_int64
+    library.version.restype = size
     library.tree_make.restype = pointer
     library.tree_make.argtypes = [pointer, size, size]
     library.tree_free.argtypes = [pointer]
