@@ -1,10 +1,10 @@
-"""What the benchmarks add on a GPU: peers under torch.compile, and bandwidth over that of a copy."""
+"""What the benchmarks add on a GPU: bandwidth over that of a copy."""
 
 from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,23 +16,6 @@ COPY_BYTES = 1 << 30  # far beyond any cache
 def add_device(parser: Any) -> None:
     """The option --device, cpu by default."""
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-
-
-def with_compiled(peers: dict[str, Callable], device: str, trial: Callable[[Callable], Any]) -> dict[str, Callable]:
-    """The peers, and on CUDA each of them under torch.compile too, where ``trial``, a call of it, runs.
-
-    torch.compile needs Triton and a C compiler, which not every machine has: what fails is said and left out.
-    """
-    found = dict(peers)
-    for name, peer in peers.items() if device == "cuda" else ():
-        compiled = torch.compile(peer, dynamic=False)
-        try:
-            trial(compiled)
-        except Exception as error:  # of any kind: it is the peer's, not ours
-            print(f"  {name} compiled: left out, {type(error).__name__}: {str(error).splitlines()[:1]}")
-        else:
-            found[f"{name} compiled"] = compiled
-    return found
 
 
 @functools.cache

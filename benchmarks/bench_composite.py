@@ -1,7 +1,7 @@
 """Speed of composite against torch eager, dense and packed; results are checked against each other first.
 
-python -m benchmarks.bench_composite [--rays 4096] [--samples 96] [--channels 3] [--device cuda] [--threads 2]
-                                     [--json FILE]
+python -m benchmarks.bench_composite [--rays 4096] [--samples 96] [--channels 3] [--compile] [--device cuda]
+                                     [--threads 2] [--json FILE]
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
+from benchmarks._gpu import add_device, bandwidth, least_bytes
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
+from benchmarks.peers.compiled import add_compile, wants_compiled, with_compiled
 from uner3d import ops
 
 
@@ -110,6 +111,7 @@ def n_bytes(run: Callable, inputs: tuple[Tensor, ...]) -> int:
 def main() -> None:
     parser = argument_parser(__doc__)
     add_device(parser)
+    add_compile(parser)
     for flag, default in (("rays", 4096), ("samples", 96), ("channels", 3)):
         parser.add_argument(f"--{flag}", type=int, default=default)
     args = parse(parser)
@@ -123,7 +125,7 @@ def main() -> None:
         inputs = tuple(t.to(args.device) for t in inputs)
         quick = {name: f for name, f in eager.items() if name != "padded"}  # its shapes are data, which do not compile
         trial = lambda f, inputs=inputs: forward_backward_all(f, inputs)  # noqa: E731
-        peers = eager | with_compiled(quick, args.device, trial)
+        peers = eager | with_compiled(quick, wants_compiled(args), trial)
         for run in (forward, forward_backward, forward_backward_all):
             title = f"{case} {run.__name__}"
             ours = run(ops.composite, inputs)

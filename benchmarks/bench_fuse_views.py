@@ -1,20 +1,23 @@
 """Speed of fuse_views against torch eager (grid_sample, mean and variance), whole and in chunks of points.
 
-python -m benchmarks.bench_fuse_views [--case 8x1000000x32 ...] [--device cuda] [--threads 2] [--json FILE]
-A case is views x points x channels; maps are 200 x 150. The chunked peer also runs its backward chunk by chunk. On CUDA
-the whole peer also runs under torch.compile, and backward.
+python -m benchmarks.bench_fuse_views [--case 8x1000000x32 ...] [--compile] [--device cuda] [--threads 2]
+                                      [--json FILE]
+A case is views x points x channels; maps are 200 x 150. The chunked peer also runs its backward chunk by chunk, with
+--compile under torch.compile too. On CUDA the whole peer runs under torch.compile, and backward.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
+from benchmarks._gpu import add_device, bandwidth, least_bytes
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
+from benchmarks.peers.compiled import add_compile, wants_compiled, with_compiled
 from uner3d import ops
 
 CASES = ["3x1000000x32", "8x256000x32", "8x1000000x32", "49x40000x32", "8x40000x36", "8x20000x36"]
@@ -32,11 +35,13 @@ def eager(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) 
     return mean.t(), var.t()
 
 
-def eager_chunked(maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def eager_chunked(
+    maps_nchw: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor, f: Callable = eager
+) -> tuple[Tensor, Tensor]:
     out = [points.new_empty(len(points), maps_nchw.shape[1]) for _ in range(2)]
     for begin in range(0, len(points), CHUNK):
         part = slice(begin, begin + CHUNK)
-        for to, value in zip(out, eager(maps_nchw, K, cam_from_world, points[part]), strict=True):
+        for to, value in zip(out, f(maps_nchw, K, cam_from_world, points[part]), strict=True):
             to[part] = value
     return out[0], out[1]
 
@@ -49,35 +54,41 @@ def backward(f: Callable, inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tenso
     return list(torch.autograd.grad(out[:2], [t for t in leaves if t.requires_grad], grads))
 
 
-def backward_chunked(inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], positions: bool) -> list[Tensor]:
+def backward_chunked(
+    inputs: tuple[Tensor, ...], grads: tuple[Tensor, Tensor], positions: bool, f: Callable = eager
+) -> list[Tensor]:
     maps, K, cam_from_world, points = inputs
     total = [torch.zeros_like(maps), *([torch.empty_like(points)] if positions else [])]
     for begin in range(0, len(points), CHUNK):
         part = slice(begin, begin + CHUNK)
         chunk_grads = (grads[0][part], grads[1][part])
-        out = backward(eager, (maps, K, cam_from_world, points[part]), chunk_grads, positions)
+        out = backward(f, (maps, K, cam_from_world, points[part]), chunk_grads, positions)
         total[0] += out[0]
         if positions:
             total[1][part] = out[1]
     return total
 
 
-def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
+def run_case(case: str, args: Namespace) -> dict[str, object]:
     n_views, n_points, n_channels = map(int, case.split("x"))
+    repeats, device = args.repeats, args.device
     maps, K, cam_from_world, points = (t.to(device) for t in inputs(n_views, n_points, n_channels))
     points = points[off_borders(K, cam_from_world, points, *maps.shape[1:3])]
     ours, peer = (maps, K, cam_from_world, points), (maps.permute(0, 3, 1, 2).contiguous(), K, cam_from_world, points)
     generator = torch.Generator().manual_seed(1)
     first, second = (torch.rand(len(points), n_channels, generator=generator).to(device) for _ in range(2))
     grads = (first, second)
-    whole = {"torch whole": eager}
+    whole, parts = {"torch whole": eager}, {"torch chunked": eager}
     if device == "cuda":
-        whole = with_compiled(whole, device, lambda f: (f(*peer), backward(f, peer, grads, True)))
+        whole = with_compiled(whole, True, lambda f: (f(*peer), backward(f, peer, grads, True)))
+    else:
+        trial = lambda f: (eager_chunked(*peer, f), backward_chunked(peer, grads, True, f))  # noqa: E731
+        parts = with_compiled(parts, wants_compiled(args), trial)
     figures: dict[str, object] = {}
     runs: dict[str, dict[str, Callable]] = {
         "forward": {
             "uner3d": lambda: ops.fuse_views(*ours),
-            "torch chunked": lambda: eager_chunked(*peer),
+            **{name: lambda f=f: eager_chunked(*peer, f) for name, f in parts.items()},
             **{name: lambda f=f: f(*peer) for name, f in whole.items()},
         }
     }
@@ -91,7 +102,7 @@ def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
             check_gradient(a, b, f"{case} {name}")
         runs[name] = {
             "uner3d": lambda p=positions: backward(ops.fuse_views, ours, grads, p),
-            "torch chunked": lambda p=positions: backward_chunked(peer, grads, p),
+            **{n: lambda f=f, p=positions: backward_chunked(peer, grads, p, f) for n, f in parts.items()},
         }
         if device == "cuda":
             runs[name] |= {n: lambda f=f, p=positions: backward(f, peer, grads, p) for n, f in whole.items()}
@@ -111,8 +122,9 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--case", nargs="+", default=CASES, help="views x points x channels")
     add_device(parser)
+    add_compile(parser)
     args = parse(parser)
-    figures = {case: run_case(case, args.repeats, args.device) for case in args.case}
+    figures = {case: run_case(case, args) for case in args.case}
     if args.json:
         write_json(args.json, {"environment": environment(), "maps": "150 x 200", "figures": figures})
 

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
+from benchmarks._clouds import cloud, queries_near
+from benchmarks._gpu import add_device, bandwidth, least_bytes
 from benchmarks._timing import argument_parser, check_close, environment, parse, time_interleaved, write_json
-from benchmarks.bench_knn import N_BRUTE, cloud, queries_near, torch_exact
+from benchmarks.peers.brute import N_BRUTE, torch_exact
+from benchmarks.peers.compiled import with_compiled
 from uner3d.ops import KnnIndex, idw, knn
 
 EPS = 1e-6
@@ -86,7 +88,7 @@ def measure(n: int, n_channels: int, k: int, repeats: int, device: str) -> dict[
     }
     blends = {"torch, neighbours given": eager_blend}
     trial = lambda f: torch.autograd.grad(f(points, values, queries, idx).sum(), leaves)  # noqa: E731
-    for name, blend in with_compiled(blends, device, trial).items():
+    for name, blend in with_compiled(blends, device == "cuda", trial).items():
         check_close(idw(index, values, queries, k, eps=EPS), blend(points, values, queries, idx), 1e-3, name)
         forward[name] = lambda f=blend: f(points, values, queries, idx)
     calls: dict[str, Callable] = {}

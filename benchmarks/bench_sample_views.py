@@ -14,9 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
+from benchmarks._gpu import add_device, bandwidth, least_bytes
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
+from benchmarks.peers.compiled import with_compiled
 from uner3d import ops
 
 CASES = ["1x16000000x1", "8x4000000x1", "8x1500000x3", "8x1500000x4", "8x600000x8", "8x150000x36"]
@@ -89,7 +90,7 @@ def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
     check_gradient(got[0], want[0].permute(0, 2, 3, 1), f"{case} gradient to maps")
     check_gradient(got[1], want[1], f"{case} gradient to points")
     whole = {"torch whole": eager_whole} if device == "cuda" else {}
-    whole = with_compiled(whole, device, lambda f: (f(*peer), backward(f, few_peer, grad)))
+    whole = with_compiled(whole, device == "cuda", lambda f: (f(*peer), backward(f, few_peer, grad)))
     for name, f in whole.items():
         check_close(ops.sample_views(*ours), f(*peer), 5e-4, f"{case} {name}")
     figures: dict[str, object] = {}

@@ -1,20 +1,23 @@
 """Speed of view_weights (angle x mask x visibility) against torch eager, in chunks of points.
 
-python -m benchmarks.bench_view_weights [--case 8x1000000 ...] [--device cuda] [--threads 2] [--json FILE]
-A case is views x points; masks and depth maps are 200 x 150. On CUDA the peer also runs whole, and that under
-torch.compile.
+python -m benchmarks.bench_view_weights [--case 8x1000000 ...] [--compile] [--device cuda] [--threads 2]
+                                        [--json FILE]
+A case is views x points; masks and depth maps are 200 x 150. With --compile the peer's chunks run under torch.compile
+too. On CUDA the peer also runs whole, and that under torch.compile.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks._gpu import add_device, bandwidth, least_bytes, with_compiled
+from benchmarks._gpu import add_device, bandwidth, least_bytes
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from benchmarks._views import check_gradient, inputs, off_borders, project, sample
+from benchmarks.peers.compiled import add_compile, wants_compiled, with_compiled
 from uner3d import ops
 
 CASES = ["8x1000000", "49x40000", "8x40000"]
@@ -35,11 +38,11 @@ def eager(
     return (seen * angle * mask * visible).t()
 
 
-def eager_chunked(points: Tensor, *args: Tensor) -> Tensor:
+def eager_chunked(points: Tensor, *args: Tensor, f: Callable = eager) -> Tensor:
     out = points.new_empty(len(points), len(args[0]))
     for begin in range(0, len(points), CHUNK):
         part = slice(begin, begin + CHUNK)
-        out[part] = eager(points[part], *args[:-1], args[-1][part])
+        out[part] = f(points[part], *args[:-1], args[-1][part])
     return out
 
 
@@ -56,18 +59,21 @@ def backward(f: Callable, args: tuple[Tensor, ...], grad: Tensor, wanted: tuple[
     return list(torch.autograd.grad(f(*args), [args[i] for i in wanted], grad))
 
 
-def eager_backward(args: tuple[Tensor, ...], grad: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
+def backward_chunked(
+    args: tuple[Tensor, ...], grad: Tensor, wanted: tuple[int, ...], f: Callable = eager
+) -> list[Tensor]:
     """Chunk by chunk: gradients of the maps (3, 4) add up, those of the points (0, 5) follow each other."""
     parts: list[list[Tensor]] = []
     for begin in range(0, len(args[0]), CHUNK):
         part = slice(begin, begin + CHUNK)
-        parts.append(backward(eager, (args[0][part], *args[1:5], args[5][part]), grad[part], wanted))
+        parts.append(backward(f, (args[0][part], *args[1:5], args[5][part]), grad[part], wanted))
     columns = zip(*parts, strict=True)
     return [torch.cat(c) if i in (0, 5) else torch.stack(c).sum(0) for i, c in zip(wanted, columns, strict=True)]
 
 
-def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
+def run_case(case: str, options: Namespace) -> dict[str, object]:
     n_views, n_points = map(int, case.split("x"))
+    repeats, device = options.repeats, options.device
     maps, K, cam_from_world, points = (t.to(device) for t in inputs(n_views, n_points, 2, HEIGHT, WIDTH))
     points = points[off_borders(K, cam_from_world, points, HEIGHT, WIDTH)]
     generator = torch.Generator().manual_seed(1)
@@ -75,25 +81,29 @@ def run_case(case: str, repeats: int, device: str) -> dict[str, object]:
     depths, masks = (2.7 + maps[..., 0]).contiguous(), maps[..., 1].contiguous()
     args = (points, K, cam_from_world, depths, masks, directions)
     grad = torch.rand(len(points), n_views, generator=generator).to(device)
-    whole = {"torch whole": eager} if device == "cuda" else {}
-    whole = with_compiled(whole, device, lambda f: (f(*args), backward(f, args, grad, (0, 3, 4, 5))))
-    for name, f in {"torch": eager_chunked, **whole}.items():
-        check_close(fused(*args), f(*args), 1e-4, f"{case} {name}")
+    whole, parts = ({"torch whole": eager} if device == "cuda" else {}), {"torch": eager}
+    if device == "cuda":
+        whole = with_compiled(whole, True, lambda f: (f(*args), backward(f, args, grad, (0, 3, 4, 5))))
+    else:
+        trial = lambda f: (eager_chunked(*args, f=f), backward_chunked(args, grad, (0, 3, 4, 5), f))  # noqa: E731
+        parts = with_compiled(parts, wants_compiled(options), trial)
     runs: dict[str, dict[str, Callable]] = {
         "forward": {
             "uner3d": lambda: fused(*args),
-            "torch": lambda: eager_chunked(*args),
+            **{name: lambda f=f: eager_chunked(*args, f=f) for name, f in parts.items()},
             **{name: lambda f=f: f(*args) for name, f in whole.items()},
         }
     }
+    for name, call in runs["forward"].items():
+        check_close(fused(*args), call(), 1e-4, f"{case} {name}")
     n_bytes = {"forward": least_bytes(args, [grad])}  # the output is as large as its gradient
     for name, wanted in (("points, directions", (0, 5)), ("all", (0, 3, 4, 5))):
         ours = backward(fused, args, grad, wanted)
-        for a, b in zip(ours, eager_backward(args, grad, wanted), strict=True):
+        for a, b in zip(ours, backward_chunked(args, grad, wanted), strict=True):
             check_gradient(a, b, f"{case} {name}")
         runs[f"forward+backward to {name}"] = {
             "uner3d": lambda w=wanted: backward(fused, args, grad, w),
-            "torch": lambda w=wanted: eager_backward(args, grad, w),
+            **{n: lambda f=f, w=wanted: backward_chunked(args, grad, w, f) for n, f in parts.items()},
             **{n: lambda f=f, w=wanted: backward(f, args, grad, w) for n, f in whole.items()},
         }
         n_bytes[f"forward+backward to {name}"] = least_bytes(args, [grad], [grad], ours)
@@ -113,8 +123,9 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--case", nargs="+", default=CASES, help="views x points")
     add_device(parser)
+    add_compile(parser)
     args = parse(parser)
-    figures = {case: run_case(case, args.repeats, args.device) for case in args.case}
+    figures = {case: run_case(case, args) for case in args.case}
     if args.json:
         write_json(args.json, {"environment": environment(), "maps": f"{HEIGHT} x {WIDTH}", "figures": figures})
 

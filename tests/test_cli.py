@@ -21,6 +21,7 @@ HELP = {
     "render": ["-o", "--views"],
     "eval": ["--gt", "--protocol", "--json", "chamfer", "images"],
     "synth": flags(SynthOptions),
+    "bench": ["--threads", "--json"],
     "info": ["Versions"],
 }
 

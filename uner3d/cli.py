@@ -167,6 +167,29 @@ def synth(options: tyro.conf.OmitArgPrefixes[SynthOptions]) -> None:
     print(folder)
 
 
+def bench(threads: int | None = None,
+          json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip
+    """Time the CPU kernels against PyTorch and scipy for about a minute; results are checked first.
+
+    Args:
+        threads: CPU threads (default: torch's own choice).
+        json_output: Print one JSON object.
+    """
+    _set_threads(threads)
+    from uner3d import bench as benchmarks
+    from uner3d.progress import Stages
+
+    stages = Stages(quiet=json_output)
+    with stages.stage("bench") as update:
+        result = benchmarks.run(progress=update)
+    if json_output:
+        print(json.dumps(result))
+    else:
+        from rich.console import Console
+
+        Console().print(benchmarks.table(result))
+
+
 def info() -> None:
     """Versions, instruction sets, CUDA and optional packages, as uner3d finds them here."""
     from uner3d.info import info_text
@@ -178,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of the command `uner3d`; returns the exit code."""
     commands: dict[str, Any] = {
         "reconstruct": reconstruct, "train": train, "cloud": cloud, "render": render, "eval": evaluate,
-        "synth": synth, "info": info,
+        "synth": synth, "bench": bench, "info": info,
     }  # fmt: skip
     from uner3d.cloud.generate import EmptyCloud
     from uner3d.train.fit import Interrupted, flush_denormals
@@ -199,15 +222,19 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _config(options: FitOptions):
-    import torch
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"--threads: expected at least 1, got {threads}")
+        import torch
 
+        torch.set_num_threads(threads)
+
+
+def _config(options: FitOptions):
     from uner3d.train.schedule import split_steps
 
-    if options.threads is not None:
-        if options.threads < 1:
-            raise ValueError(f"--threads: expected at least 1, got {options.threads}")
-        torch.set_num_threads(options.threads)
+    _set_threads(options.threads)
     _check_device(options.device)
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
