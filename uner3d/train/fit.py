@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +13,16 @@ from pathlib import Path
 import torch
 
 from uner3d.config import Config
+from uner3d.device import synchronise
 from uner3d.model.trunk_cache import TrunkCache
 
 from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
 from .photos import PhotoSet, UnitFrame, border_colour
 from .schedule import Schedule, split_steps
-from .trainer import Trainer, World, make_world
+from .step_log import StepLog
+from .trainer import Trainer
+from .world import World, make_world
 
 SAVE_EVERY_SECONDS = 60.0
 WARM_STEPS = 60
@@ -33,7 +35,7 @@ class Interrupted(Exception):
 
 
 def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[World, UnitFrame]:
-    """Photos as tensors, background, carved cells: what training and generation both need."""
+    """Photos as tensors on ``device``, background, carved cells: what training and generation both need."""
     frame = UnitFrame(scene.box)
     photos = PhotoSet(scene.views, frame, device)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
@@ -46,16 +48,20 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
 
 def fit(world: World, config: Config, run: Path, *, deadline: float | None = None, resume: bool = False,
         progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
-    """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
+    """Train where the world's tensors lie, writing ``run``/{config.json, metrics.jsonl, model.safetensors,
+    state.safetensors}.
 
     ``deadline`` (time.monotonic()) bounds the calibration of step counts where ``config.steps`` is None; afterwards
     only steps count. ``resume`` goes on from the saved state to the same bytes as an uninterrupted run (CPU, same
-    number of threads). Raises Interrupted after Ctrl-C, with everything saved.
+    number of threads). ``progress`` is called after each group of steps on the CPU, on a GPU where values were read.
+    Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
-    flush_denormals()
+    on_cpu = world.device.type == "cpu"
+    if on_cpu:
+        flush_denormals()
     if config.precision == "auto":
-        config.precision = faster_precision()
+        config.precision = faster_precision() if on_cpu else "float32"
     trunk_cache = TrunkCache()
     if config.steps is None:
         budget = (deadline - time.monotonic()) if deadline is not None else config.minutes * 60 * TRAINING_SHARE
@@ -64,24 +70,23 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
         load_state(run, trainer)
-        _trim_log(run / "metrics.jsonl", trainer.step)
     write_json(run / "config.json", config.to_json())
-    with (run / "metrics.jsonl").open("a" if resume else "w") as log, _deferred_interrupt() as interrupted:
+    log = StepLog(run / "metrics.jsonl", world.device, trainer.step if resume else None)
+    with log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
-            record = {"step": trainer.step, **{k: round(v, 6) for k, v in terms.items()}}
-            log.write(json.dumps(record) + "\n")
-            if trainer.step % TRIM_EVERY < config.reuse_maps:
+            numbers = log.add(trainer.step, terms, at_once=trainer.step == schedule.n_steps)
+            if on_cpu and trainer.step % TRIM_EVERY < config.reuse_maps:
                 return_free_memory()
-            if progress:
-                progress(trainer.step, schedule.n_steps, terms)
+            if progress and numbers:
+                progress(trainer.step, schedule.n_steps, numbers)
             if interrupted():
-                log.flush()
+                log.read()
                 save_state(run, trainer)
                 raise Interrupted(f"stopped at step {trainer.step} of {schedule.n_steps}; saved in {run}")
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-                log.flush()
+                log.read()
                 save_state(run, trainer)
                 saved = time.monotonic()
     save_state(run, trainer)
@@ -103,22 +108,26 @@ def calibrate(world: World, config: Config, budget: float, trunk_cache: TrunkCac
     # A fresh field is fog, whose every sample needs a colour: some real steps first, or steps look too expensive.
     trainer.step = 4_000
     while trainer.step < 4_000 + WARM_STEPS and time.monotonic() - started < 0.06 * budget:
-        trainer.run_group(schedule, trial.reuse_maps)
+        _timed_group(trainer, schedule, trial.reuse_maps)
     share, idw_share = config.coarse_share, max(0.0, 1 - max(config.idw_from, config.coarse_share))
     per_step = 0.0
     # One step late in each of: the coarse stage, the fine stage, the fine stage with the IDW loss.
     for first, part in ((8_000, share), (13_000, 1 - share - idw_share), (19_500, idw_share)):
         trainer.step = first
-        trainer.run_group(schedule, trial.reuse_maps)
-        times = []
-        for _ in range(5):
-            begin = time.monotonic()
-            trainer.run_group(schedule, trial.reuse_maps)
-            times.append((time.monotonic() - begin) / trial.reuse_maps)
+        _timed_group(trainer, schedule, trial.reuse_maps)
+        times = [_timed_group(trainer, schedule, trial.reuse_maps) / trial.reuse_maps for _ in range(5)]
         per_step += part * sorted(times)[1]  # near the least: what other programs take must not shorten the fit
     budget = max(1.0, budget - (time.monotonic() - started))
     n_steps = int(budget / per_step)
     return split_steps(max(n_steps, 2 * config.reuse_maps), share)
+
+
+def _timed_group(trainer: Trainer, schedule: Schedule, n_steps: int) -> float:
+    """Seconds that a group of steps takes; a GPU, which works on after the call, is waited for."""
+    begin = time.monotonic()
+    trainer.run_group(schedule, n_steps)
+    synchronise(trainer.world.device)
+    return time.monotonic() - begin
 
 
 def flush_denormals() -> None:
@@ -148,18 +157,6 @@ def faster_precision() -> str:
             times.append(time.perf_counter() - begin)
         seconds[name] = min(times)
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Drop what a crash left of the log after the saved state: those steps are done, and logged, again."""
-    kept = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:  # the crash cut this line short
-            break
-    path.write_text("".join(kept))
 
 
 def _group_length(step: int, schedule: Schedule, config: Config) -> int:
