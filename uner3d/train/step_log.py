@@ -42,7 +42,8 @@ class StepLog:
         """Write all that waits; returns the terms of the last group, or nothing where none waited."""
         if not self._waiting:
             return {}
-        numbers = iter(torch.stack([value for _, terms in self._waiting for value in terms.values()]).tolist())
+        values = torch.stack([value for _, terms in self._waiting for value in terms.values()])
+        numbers = iter(values.cpu().tolist())
         last: dict[str, float] = {}
         for step, terms in self._waiting:
             last = {name: next(numbers) for name in terms}
