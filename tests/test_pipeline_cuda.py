@@ -13,7 +13,7 @@ from uner3d.data.synthetic import generate_scene
 pytestmark = pytest.mark.gpu
 
 STEPS = 600
-NEEDED = ("PIL", "matplotlib", "rich", "safetensors", "scipy", "torchmetrics", "tyro")  # may be missing for gpu_check.sh
+NEEDED = ("PIL", "matplotlib", "rich", "safetensors", "scipy", "torchmetrics", "tyro")  # gpu_check.sh may lack some
 PSNR_DB, CHAMFER = 0.3, 0.1  # how far a GPU may be from the CPU: in dB, and as a share of the CPU's distance
 DEVICES = ("cpu", "cuda")
 
