@@ -92,7 +92,7 @@ def test(run: Run) -> dict[str, Any]:
     files = sorted(p for p in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in p.read_text(encoding="utf-8"))
     junit = run.out / "junit.xml"
     code, _ = run.command(
-        "gpu tests", 110, sys.executable, "-m", "pytest", "-v", "-m", "gpu", "--durations=10", "-p", "no:cacheprovider",
+        "gpu tests", 150, sys.executable, "-m", "pytest", "-v", "-m", "gpu", "--durations=10", "-p", "no:cacheprovider",
         f"--junitxml={junit}", *(path.relative_to(ROOT) for path in files),
     )  # fmt: skip
     if not junit.exists():

@@ -45,6 +45,7 @@ def test_info_tells_what_is_true_here(no_optional_packages):
     assert found["isas"] == ops.available_isas() and found["isa"] == ops.get_isa()
     assert found["threads"] == torch.get_num_threads()
     assert found["cuda_built"] or "CUDA" in found["cuda_problem"]
+    assert found["device"] == "cpu" if found["cuda_problem"] else found["device"].startswith("cuda:")
     json.dumps(found)
 
 

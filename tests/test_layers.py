@@ -17,7 +17,7 @@ PACKAGE = ROOT / "uner3d"
 LAYERS = (
     {"_C"},
     {"ops"},
-    {"info"},
+    {"info", "device"},
     {"render"},
     {"model"},
     {"train"},

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from uner3d.cloud.surface import SurfaceMaps, render_surfaces
 from uner3d.cloud.surface_file import read_surfaces, write_surfaces
 from uner3d.config import Config, preset_config
 from uner3d.data import load_scene
+from uner3d.device import resolve_device
 from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
@@ -26,7 +28,7 @@ from uner3d.train.checkpoint import load_run_config, read_tensors, write_json
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
-from uner3d.train.trainer import World
+from uner3d.train.world import World
 
 Progress = Callable[[float], None]
 
@@ -35,7 +37,8 @@ Progress = Callable[[float], None]
 class Fitted:
     """A trained field together with the photos that condition it.
 
-    config, model, grid: what training made; world, frame: the scene as the model sees it; run: its folder.
+    config, model, grid: what training made; world, frame: the scene as the model sees it; run: its folder. Model, grid
+    and world lie on one device, where the field is evaluated.
     """
 
     config: Config
@@ -49,6 +52,11 @@ class Fitted:
     def photos(self) -> PhotoSet:
         """The training photos at the working resolution."""
         return self.world.photos[1]
+
+    @cached_property
+    def host(self) -> World:
+        """The world on the CPU, where surfaces are refined, compared and sampled; the same one for a fit on the CPU."""
+        return self.world.to("cpu")
 
     def settings(self) -> RenderSettings:
         """How finished images are rendered."""
@@ -66,18 +74,21 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
         scene: from :func:`load_scene`.
         preset: "quick", "base", "high" or "paper"; any field of Config can be given as a keyword.
         run: folder for checkpoints and logs (default: a temporary one).
-        resume: go on from what ``run`` holds.
+        resume: go on from what ``run`` holds, with its settings but for ``device``, which is the one given now.
         deadline: time.monotonic() by which the steps should be done; overrides ``minutes``.
 
     Raises:
         Interrupted: after Ctrl-C, with everything saved.
+        RuntimeError: ``device`` asks for CUDA, which cannot be used here; the message says why.
     """
+    device = resolve_device(config.device if config else settings.get("device") or "auto")
     run = Path(run) if run is not None else Path(tempfile.mkdtemp(prefix="uner3d-"))
     run.mkdir(parents=True, exist_ok=True)
     if resume:
         config = load_run_config(run)
     config = config or preset_config(preset, **settings)
-    world, frame = prepare(scene, config)
+    config.device = str(device)
+    world, frame = prepare(scene, config, device)
     write_json(run / "scene.json", {
         "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
         "box_source": scene.box_source, "views": [view.name for view in scene.views],
@@ -86,18 +97,22 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     return Fitted(config, trainer.model, trainer.grid, world, frame, run)
 
 
-def load_fitted(run: Path | str, scene=None) -> Fitted:
-    """A fitted field from its run folder; the photos are read again from where they lay (or from ``scene``)."""
+def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
+    """A fitted field from its run folder; the photos are read again from where they lay (or from ``scene``).
+
+    ``device`` (auto, cpu, cuda or cuda:N) is where it is evaluated, wherever it was fitted.
+    """
+    place = resolve_device(device)
     run = Path(run)
     config = load_run_config(run)
     scene = scene or load_run_scene(run, config)
-    world, frame = prepare(scene, config)
+    world, frame = prepare(scene, config, place)
     tensors, _ = read_tensors(run / "model.safetensors")
     model = Model(_without_download(config))
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
     model.load_state_dict(tensors)
-    return Fitted(config, model.eval(), grid, world, frame, run)
+    return Fitted(config, model.to(place).eval(), grid, world, frame, run)
 
 
 def load_run_scene(run: Path, config: Config):
@@ -111,17 +126,20 @@ def load_run_scene(run: Path, config: Config):
 
 
 def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:
-    """Surface maps of all training views and what they agree on; computed once per run, then read from its folder."""
+    """Surface maps of all training views and what they agree on; computed once per run, then read from its folder.
+
+    The field is evaluated where it was fitted; its surface maps then come to the CPU, once, and stay there.
+    """
     path = fitted.run / "surface.safetensors"
     if path.is_file() and path.stat().st_mtime >= (fitted.run / "model.safetensors").stat().st_mtime:
         return read_surfaces(path)
-    c = fitted.config
+    c, host = fitted.config, fitted.host
     return_free_memory()
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
-                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6))  # fmt: skip
+                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6)).to("cpu")  # fmt: skip
     if c.refine:
-        maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine, _part(progress, 0.6, 0.4))
-    agreed = agree(maps, fitted.photos, fitted.world.ranking, fitted.world.background)
+        maps = refine_surfaces(maps, host.photos, host.ranking, c.refine, _part(progress, 0.6, 0.4))
+    agreed = agree(maps, host.photos[1], host.ranking, host.background)
     write_surfaces(path, maps, agreed)
     return maps, agreed
 
@@ -147,7 +165,8 @@ def write_to(fitted: Fitted, path: Path, *, points: int | None = None, spacing: 
     if spacing is not None and not spacing > 0:
         raise ValueError(f"spacing: expected a positive length in scene units, got {spacing}")
     maps, agreed = surfaces(fitted, progress)
-    return write_cloud(path, maps, agreed, fitted.photos, fitted.world.ranking, fitted.frame, n_points=points,
+    host = fitted.host
+    return write_cloud(path, maps, agreed, host.photos[1], host.ranking, fitted.frame, n_points=points,
                        spacing=spacing, progress=progress)  # fmt: skip
 
 
@@ -168,7 +187,8 @@ class HeldOut:
 
 def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
                     progress: Progress | None = None) -> list[HeldOut]:  # fmt: skip
-    """Render held-out views and compare; stops after ``seconds`` (at least one view is done)."""
+    """Render held-out views where the field lies and compare on the CPU; stops after ``seconds`` (at least one view is
+    done)."""
     from uner3d.report.images import psnr, ssim
 
     return_free_memory()
@@ -182,9 +202,9 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
         started = time.monotonic()
         near = ranking[view][: fitted.config.sources]
         sources = fitted.model.encode_views(fitted.photos, near)
-        colour, depth, _ = render_image(fitted.model.field, sources, fitted.grid, photos.K[view],
-                                        photos.cam_from_unit[view], *photos.size, fitted.settings())  # fmt: skip
-        colour = colour.clamp(0, 1)
+        camera = (photos.K[view].to(fitted.world.device), photos.cam_from_unit[view].to(fitted.world.device))
+        picture = render_image(fitted.model.field, sources, fitted.grid, *camera, *photos.size, fitted.settings())
+        colour, depth = picture[0].clamp(0, 1).cpu(), picture[1].cpu()
         photo = photos.images[view].float() / 255
         mask = photos.masks[view] > 127 if photos.masks is not None else None
         out.append(HeldOut(photos.names[view], photos.images[view].numpy(), colour.numpy(), depth.numpy(),

@@ -45,7 +45,7 @@ class FitOptions:
     seed: int = 0
     """Random seed. The same config.json gives the same bytes on the CPU with the same number of threads."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N. auto: CUDA where PyTorch and the kernels can use it, else the CPU."""
     encoder_weights: Path | None = None
     """ResNet34 ImageNet weights (.pth or .safetensors) for the `paper` preset and encoder `resnet34`."""
     encoder: Literal["cnn", "resnet34"] | None = None
@@ -101,7 +101,8 @@ def train(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) ->
     print(out)
 
 
-def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None = None) -> None:
+def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None = None,
+          device: str = "auto") -> None:  # fmt: skip
     """Write the cloud of a finished run at any density.
 
     Args:
@@ -109,6 +110,7 @@ def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None
         out: PLY file to write.
         points: Number of points (exact).
         spacing: Mean distance between neighbouring points, in scene units.
+        device: auto, cpu, cuda or cuda:N: where the field is asked for its surface, the first time.
     """
     _check_density(points, spacing)
     from uner3d import api
@@ -116,28 +118,30 @@ def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None
 
     _check_file_target(out)
     stages = Stages()
-    fitted = api.load_fitted(run)
+    fitted = api.load_fitted(run, device=device)
     with stages.stage("cloud") as update:
         result = api.write_to(fitted, out, points=points, spacing=spacing, progress=lambda share: update(share, ""))
     print(f"{out}: {result.n_points:,} points, {result.spacing:.4g} apart")
 
 
-def render(run: Scene, out: Out, views: Literal["test", "train"] = "test") -> None:
+def render(run: Scene, out: Out, views: Literal["test", "train"] = "test", device: str = "auto") -> None:
     """Render a run's views to PNG files: photo beside rendering.
 
     Args:
         run: Run folder.
         out: Folder for the pictures.
         views: The held-out photos, or those it was trained on.
+        device: auto, cpu, cuda or cuda:N.
     """
     from uner3d.evaluate import render_views
 
-    print(f"{render_views(run, out, views)} pictures in {out}")
+    print(f"{render_views(run, out, views, device)} pictures in {out}")
 
 
 def evaluate(target: Scene, gt: Path | None = None,
              protocol: Literal["images", "chamfer", "cloud-images", "auto"] = "auto",
-             json_output: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip
+             json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
+             device: str = "auto") -> None:  # fmt: skip
     """Measure a run or a cloud: held-out images (PSNR, SSIM), geometry (accuracy, completeness, F-score), or the cloud
     itself drawn into the held-out photos (PSNR).
 
@@ -148,10 +152,11 @@ def evaluate(target: Scene, gt: Path | None = None,
         protocol: images, chamfer or cloud-images; auto: images for a run, chamfer where --gt is given or the target is
             a cloud.
         json_output: Print one JSON object.
+        device: auto, cpu, cuda or cuda:N: where a run's held-out photos are rendered.
     """
     from uner3d.evaluate import evaluate as run
 
-    result = run(target, gt, protocol)
+    result = run(target, gt, protocol, device)
     lines = (f"{key:>22}  {_show(value)}" for key, value in result.items())
     print(json.dumps(result) if json_output else "\n".join(lines))
 
@@ -232,10 +237,11 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _config(options: FitOptions):
+    from uner3d.device import resolve_device
     from uner3d.train.schedule import split_steps
 
     _set_threads(options.threads)
-    _check_device(options.device)
+    resolve_device(options.device)  # refused before a scene is read
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
     if options.steps is not None and options.steps < 2:
@@ -244,18 +250,10 @@ def _config(options: FitOptions):
     weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
     config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
                            holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
-                           encoder_weights=weights, encoder=options.encoder)  # fmt: skip
+                           encoder_weights=weights, encoder=options.encoder, device=options.device)  # fmt: skip
     if options.steps is not None:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
-
-
-def _check_device(device: str) -> None:
-    if device in ("auto", "cpu"):
-        return
-    if device == "cuda" or device.startswith("cuda:"):
-        raise NotImplementedError(f"--device {device}: this version fits on the CPU only; use --device cpu")
-    raise ValueError(f"--device: expected auto, cpu, cuda or cuda:N, got {device!r}")
 
 
 def _check_density(points: int | None, spacing: float | None) -> None:

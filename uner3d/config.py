@@ -25,6 +25,7 @@ class Config:
     encoder: str = "cnn"  # cnn | resnet34
     encoder_weights: str | None = None  # local .pth or .safetensors file with an ImageNet ResNet34 state dict
     seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda | cuda:N; auto is settled by the fit
     masks: str = "auto"  # auto | off
     downscale: float = 1.0
     holdout: int = 0

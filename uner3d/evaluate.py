@@ -11,7 +11,7 @@ from uner3d import api
 from uner3d.train.checkpoint import load_run_config
 
 
-def evaluate(target: Path, gt: Path | None, protocol: str) -> dict[str, Any]:
+def evaluate(target: Path, gt: Path | None, protocol: str, device: str = "auto") -> dict[str, Any]:
     """Scores of a run folder or a PLY file; see the command `uner3d eval`.
 
     Raises FileNotFoundError or ValueError naming what is missing.
@@ -22,14 +22,14 @@ def evaluate(target: Path, gt: Path | None, protocol: str) -> dict[str, Any]:
         protocol = "chamfer" if gt is not None or target.is_file() else "images"
     if protocol == "cloud-images":
         return cloud_images(target, gt)
-    return images(target) if protocol == "images" else chamfer(target, gt)
+    return images(target, device) if protocol == "images" else chamfer(target, gt)
 
 
-def images(run: Path) -> dict[str, Any]:
+def images(run: Path, device: str = "auto") -> dict[str, Any]:
     """PSNR and SSIM of a run on its held-out views, whole images and, where there are masks, over the mask."""
     if run.is_file():
         raise ValueError(f"{run}: protocol images needs a run folder, not a file")
-    fitted = api.load_fitted(run)
+    fitted = api.load_fitted(run, device=device)
     scene = api.load_run_scene(run, fitted.config)
     if not scene.test_views:
         raise ValueError(f"{run}: the scene has no test split and the run held none out; train with --holdout K")
@@ -74,11 +74,11 @@ def cloud_images(target: Path, gt: Path | None) -> dict[str, Any]:
     return cloud_image_metrics(read_ply(ply), scene, _true_footprint(Path(scene.path)))
 
 
-def render_views(run: Path, out: Path, which: str) -> int:
+def render_views(run: Path, out: Path, which: str, device: str = "auto") -> int:
     """Write photo beside rendering for every view as PNG; returns how many."""
     from PIL import Image
 
-    fitted = api.load_fitted(run)
+    fitted = api.load_fitted(run, device=device)
     scene = api.load_run_scene(run, fitted.config)
     views = scene.test_views if which == "test" else scene.views
     if not views:

@@ -21,13 +21,15 @@ def info() -> dict[str, Any]:
     """The installation as plain values, ready for json.dump.
 
     version, commit (see ``git_commit``), python, platform, torch, numpy; isas (instruction sets of the kernels that are
-    built and run here, narrowest first), isa (the one in use), threads (of CPU kernels), cpus; cuda_built,
-    cuda_problem (why CUDA cannot be used, None where it can); packages: for each optional package its version, or a
+    built and run here, narrowest first), isa (the one in use), threads (of CPU kernels), cpus; cuda_built (whether the
+    kernels are), cuda_problem (why PyTorch or the kernels cannot use CUDA, None where both can), device (what
+    ``--device auto`` means here); packages: for each optional package its version, or a
     sentence that says what to install.
     """
     import numpy
     import torch
 
+    from .device import cuda_problem, describe, resolve_device
     from .ops import _native
 
     return {
@@ -42,7 +44,8 @@ def info() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "cuda_built": bool(_native.cuda.cuda_built()),
-        "cuda_problem": _native.cuda.cuda_problem() or None,
+        "cuda_problem": cuda_problem(),
+        "device": describe(resolve_device("auto")),
         "packages": optional_packages(),
     }
 
@@ -59,6 +62,7 @@ def info_text() -> str:
         "CPU kernels": chosen,
         "threads": f"{found['threads']} of {found['cpus']} CPUs",
         "CUDA": found["cuda_problem"] or "available",
+        "device auto": found["device"],
         **found["packages"],
     }
     width = max(map(len, lines))

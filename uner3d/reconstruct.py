@@ -16,6 +16,7 @@ from uner3d.cloud.agree import disagreement_warning
 from uner3d.cloud.generate import EmptyCloud
 from uner3d.config import Config
 from uner3d.data import load_scene
+from uner3d.device import describe
 from uner3d.info import git_commit
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import load_run_config, write_json
@@ -93,10 +94,12 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
 
 def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outcome: Outcome, *, resume: bool,
               overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
-    """Check the run folder, read the scene, and only then forget what an earlier run left: (settings, scene)."""
+    """Check the run folder, read the scene, and only then forget what an earlier run left: (settings, scene). A run
+    that is resumed keeps its settings, but for the device."""
     prepare_run(run, resume=resume, overwrite=overwrite)
     if resume:
-        config = load_run_config(run)
+        device, config = config.device, load_run_config(run)
+        config.device = device
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
@@ -156,7 +159,8 @@ def summary(scene, fitted: api.Fitted, outcome: Outcome, stages: Stages, command
         "views": len(scene.views), "photo_size": list(reversed(fitted.photos.size)), "format": scene.format,
         "box": scene.box.tolist(), "box_source": scene.box_source, "warnings": outcome.warnings,
         "seconds": {name: round(value, 2) for name, value in stages.seconds.items()},
-        "peak_memory_mb": peak_memory_mb(), "seed": fitted.config.seed, "settings": fitted.config.to_json(),
+        "peak_memory_mb": peak_memory_mb(), "device": describe(fitted.world.device),
+        "seed": fitted.config.seed, "settings": fitted.config.to_json(),
         "commit": git_commit(), "command": command,
     }  # fmt: skip
 

@@ -13,7 +13,8 @@ from uner3d.train.checkpoint import load_run_config, read_tensors
 from uner3d.train.fit import Interrupted, fit
 from uner3d.train.hull import carve
 from uner3d.train.schedule import Schedule
-from uner3d.train.trainer import Trainer, make_world
+from uner3d.train.trainer import Trainer
+from uner3d.train.world import make_world
 
 
 @pytest.fixture(scope="module")

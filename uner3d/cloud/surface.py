@@ -34,6 +34,12 @@ class SurfaceMaps:
     stride: int
     normals: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> SurfaceMaps:
+        """The same on another device."""
+        normals = None if self.normals is None else self.normals.to(device)
+        return SurfaceMaps(self.depth.to(device), self.K.to(device), self.cam_from_unit.to(device), self.stride,
+                           normals)  # fmt: skip
+
     def points(self, view: int) -> Tensor:
         """Surface points (h, w, 3) of a view; the camera's centre where there is no surface."""
         origins, directions = raster_rays(self.K[view], self.cam_from_unit[view], *self.depth.shape[1:])
@@ -43,7 +49,8 @@ class SurfaceMaps:
 
 def raster_rays(K: Tensor, cam_from_unit: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Rays (h * w, 3), (h * w, 3) through the pixel centres of a raster, row by row."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = torch.arange(height, device=K.device), torch.arange(width, device=K.device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y], -1).reshape(-1, 2).to(K) + 0.5
     return pixel_rays(K, cam_from_unit, pixels)
 
@@ -63,7 +70,7 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
         return depth
     o, d = origins[hit], directions[hit]
     edges = importance_edges(grid, o, d, t0[hit], t1[hit], n_samples, None, 0.1)
-    found, before, index, _ = _crossing(field, sources, grid, o, d, edges, torch.zeros(len(hit)), window)
+    found, before, index, _ = _crossing(field, sources, grid, o, d, edges, o.new_zeros(len(hit)), window)
     keep = found.nonzero()[:, 0]
     if len(keep) == 0:
         return depth
@@ -123,18 +130,19 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
 def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_sources: int, n_samples: int, stride: int,
                     window: float, progress: Callable[[float], None] | None = None,
                     views: list[int] | None = None) -> SurfaceMaps:  # fmt: skip
-    """Surface maps of all (or some) views; each view's sources are its nearest neighbours, as in training."""
+    """Surface maps of all (or some) views, on the photos' device; each view's sources are its nearest neighbours, as in
+    training."""
     height, width = photos.size[0] // stride, photos.size[1] // stride
     K = photos.K.clone()
     K[:, :2] /= stride
     views = list(range(len(photos))) if views is None else views
-    depths = torch.zeros(len(photos), height, width)
+    depths = torch.zeros(len(photos), height, width, device=K.device)
     hull = Silhouettes(photos) if photos.masks is not None else None
     for done, view in enumerate(views):
         near = ranking[view][:n_sources]
         sources = model.encode_views(photos, near)
         origins, directions = raster_rays(K[view], photos.cam_from_unit[view], height, width)
-        wanted = torch.arange(height * width)
+        wanted = torch.arange(height * width, device=K.device)
         if photos.masks is not None:
             mask = F.max_pool2d(photos.masks[view][None, None].float(), stride)[0, 0, :height, :width]
             wanted = (mask.reshape(-1) > 127).nonzero()[:, 0]

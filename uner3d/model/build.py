@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from uner3d.config import Config
+from uner3d.device import upload
 
 from .encoder import PyramidEncoder
 from .field import BaseField, FieldModule, Sources
@@ -21,7 +22,6 @@ class Model(nn.Module):
         super().__init__()
         self.encoder: nn.Module
         self.field: FieldModule
-        self.half_precision = False
         if config.model == "paper":
             from .paper import PaperEncoder, PaperField
 
@@ -38,21 +38,22 @@ class Model(nn.Module):
 
     def use_half_precision(self, on: bool) -> None:
         """Whether matrix products and convolutions run in bfloat16 while training (accumulation stays float32)."""
-        self.half_precision = self.field.half_precision = on
+        self.field.half_precision = on
 
     def encode(self, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:
         """Sources from photos (V, H, W, 3) in [0, 1] with K (V, 3, 3) in their pixels and poses (V, 3, 4)."""
-        with self._precision():
+        with self.field.precision(images.device):
             return _sources(self.encoder(images), images, K, cam_from_unit)
 
     def encode_views(self, photos, views: Tensor) -> Sources:
-        """Sources from the views (V,) of a PhotoSet."""
-        images, K, poses = photos.images[views].float() / 255, photos.K[views], photos.cam_from_unit[views]
+        """Sources from the views (V,), numbers on the CPU, of a PhotoSet, on its device."""
+        index = upload(views, photos.images.device)
+        images, K, poses = photos.images[index].float() / 255, photos.K[index], photos.cam_from_unit[index]
         frozen = self._frozen_encoder()
         if frozen is None:
             return self.encode(images, K, poses)
         scales = self.trunk_cache.scales(frozen.trunk, photos, views.tolist())
-        with self._precision():
+        with self.field.precision(images.device):
             return _sources(frozen.fold(scales), images, K, poses)
 
     def remember_views(self, photos) -> None:
@@ -65,10 +66,7 @@ class Model(nn.Module):
     def _frozen_encoder(self) -> FoldedResNet34 | None:
         return self.encoder if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
-
 
 def _sources(maps: Tensor, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:
-    ratio = torch.tensor([maps.shape[2] / images.shape[2], maps.shape[1] / images.shape[1], 1.0], device=K.device)
-    return Sources(maps.float(), images, K * ratio[:, None], K, cam_from_unit)
+    ratio = torch.tensor([maps.shape[2] / images.shape[2], maps.shape[1] / images.shape[1], 1.0])
+    return Sources(maps.float(), images, K * upload(ratio, K.device)[:, None], K, cam_from_unit)

@@ -47,9 +47,9 @@ class FieldModule(nn.Module):
 
     half_precision = False
 
-    def precision(self) -> torch.autocast:
-        """Autocast of the matrix products to bfloat16 while training on CPUs that gain from it."""
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_precision and self.training)
+    def precision(self, device: torch.device) -> torch.autocast:
+        """Autocast of the matrix products to bfloat16 while training where that is faster."""
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.half_precision and self.training)
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
         """Density (N,) at x (N, 3) seen along unit directions ``rays`` (N, 3), and a code (N, G) for ``colour``."""
@@ -87,7 +87,7 @@ class BaseField(FieldModule):
         # The standard deviation is the photo-consistency cue; as a variance it would vanish near agreement.
         inputs = [mean, (var + 1e-4).sqrt(), rgb_mean, 4 * (rgb_var + 1e-5).sqrt(), torch.log1p(n)[:, None],
                   ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, window)]  # fmt: skip
-        with self.precision():
+        with self.precision(x.device):
             h = F.relu(self.layer1(torch.cat(inputs, -1)))
             h = self.out(F.relu(self.layer2(h)))
         h = h.float()
@@ -100,7 +100,7 @@ class BaseField(FieldModule):
         towards = F.normalize(x[:, None] - sources.centers, dim=-1)
         cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
         code = code[:, None].expand(-1, towards.shape[1], -1)
-        with self.precision():
+        with self.precision(x.device):
             h = F.relu(self.blend1(torch.cat([features, rgb, towards - rays[:, None], cosine, code], -1)))
             h = self.blend2(h)
         # Nearer viewing angles start favoured: log of a sharp lobe, which the learned score then corrects.

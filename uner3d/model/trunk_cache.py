@@ -42,7 +42,7 @@ class TrunkCache:
             self._kept.move_to_end(key)
             return self._kept[key]
         image = photos.images[view : view + 1].float() / 255
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(image.device.type, enabled=False):
             scales = [scale.half() for scale in trunk.scales(image)]
         self._kept[key] = scales
         self.n_bytes += _size(scales)

@@ -209,7 +209,7 @@ _BACKWARD = define(
 
 def _setup_context(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)  # outputs that no loss uses cost nothing
-    weights = output[3] if inputs[0].device.type == "cpu" else None  # on CUDA they are computed anew
+    weights = None if inputs[0].is_cuda else output[3]  # on CUDA they are computed anew
     ctx.save_for_backward(*inputs, weights)
 
 

@@ -36,13 +36,15 @@ class DensityGrid:
         """Shrink ``bounds`` (2, 3) to the cells whose optical depth reaches ``least``, and ``margin`` cells more: no
         sample outside them can matter. An empty grid keeps the whole box."""
         size = 2 * self.extent / self.n
-        occupied = (self.values.view(self.n, self.n, self.n) * size.max() > least).nonzero()
-        if len(occupied) == 0:
-            self.bounds = torch.stack([-self.extent, self.extent])
-            return
-        low, high = occupied.amin(0) - margin, occupied.amax(0) + 1 + margin
-        low, high = low.clamp_min(0), high.clamp_max(self.n)
-        self.bounds = torch.stack([low * size - self.extent, high * size - self.extent])
+        occupied = self.values.view(self.n, self.n, self.n) * size.max() > least
+        # The first and the last occupied layer of each axis. No shape depends on values: a GPU would be waited for.
+        rows = occupied.any(2)
+        layers = torch.stack([rows.any(1), rows.any(0), occupied.any(1).any(0)]).to(torch.uint8)
+        low = (layers.argmax(1) - margin).clamp_min(0)
+        high = (self.n - layers.flip(1).argmax(1) + margin).clamp_max(self.n)
+        whole = torch.stack([-self.extent, self.extent])
+        tight = torch.stack([low * size - self.extent, high * size - self.extent])
+        self.bounds = torch.where(rows.any(), tight, whole)
 
     def cells(self, x: Tensor) -> Tensor:
         """Index of the cell of each point (..., 3); points outside take the nearest cell."""
@@ -64,11 +66,12 @@ class DensityGrid:
         """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3); those outside the box are passed over: a
         ray that misses it has samples, too."""
         inside = (x.abs() <= self.extent).all(-1)
-        x, sigma = x[inside], sigma[inside]
         cells = self.cells(x)
-        seen = torch.full_like(self.values, -1.0).scatter_reduce_(0, cells, sigma.float(), "amax")
+        # What is passed over says -1, as cells do that no sample met.
+        told = torch.where(inside, sigma.float(), -1.0)
+        seen = torch.full_like(self.values, -1.0).scatter_reduce_(0, cells, told, "amax")[cells]
         old = self.values[cells]
-        self.values[cells] = torch.maximum(seen[cells], old + rate * (seen[cells] - old))
+        self.values[cells] = torch.where(seen < 0, old, torch.maximum(seen, old + rate * (seen - old)))
         if self.allowed is not None:
             self.values *= self.allowed.reshape(-1)
 
@@ -88,8 +91,9 @@ class DensityGrid:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what ``state`` gave; the tensors it used are removed from the dictionary."""
-        self.values, self.bounds = state.pop("grid"), state.pop("grid_bounds")
+        device = self.extent.device
+        self.values, self.bounds = state.pop("grid").to(device), state.pop("grid_bounds").to(device)
         allowed = state.pop("grid_allowed", None)
-        self.allowed = None if allowed is None else allowed.bool()
+        self.allowed = None if allowed is None else allowed.to(device).bool()
         if self.outer is not None:
-            self.outer.values = state.pop("grid_outer")
+            self.outer.values = state.pop("grid_outer").to(device)

@@ -16,13 +16,15 @@ CHUNK = 2048  # rays at a time: bounds the memory of a picture to some hundred m
 def render_image(field, sources, grid: DensityGrid, K: Tensor, cam_from_unit: Tensor, height: int, width: int,
                  settings: RenderSettings) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Colour (h, w, 3), z-depth (h, w) in the unit frame (0 where nothing is) and opacity (h, w) of one camera."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    n_pixels, device = height * width, K.device
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y], -1).reshape(-1, 2).to(K) + 0.5
     origins, directions = pixel_rays(K, cam_from_unit, pixels)
-    black = torch.zeros(3) if settings.background is None else settings.background
-    colour = black.repeat(height * width, 1)
-    depth, opacity = torch.zeros(height * width), torch.zeros(height * width)
-    wanted = torch.arange(height * width)
+    black = torch.zeros(3, device=device) if settings.background is None else settings.background
+    colour = black.repeat(n_pixels, 1)
+    depth, opacity = torch.zeros(n_pixels, device=device), torch.zeros(n_pixels, device=device)
+    wanted = torch.arange(n_pixels, device=device)
     if settings.samples_outside == 0:
         wanted = torch.cat([part[may_hit(grid, origins[part], directions[part])] for part in wanted.split(CHUNK)])
     for part in wanted.split(CHUNK):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uner3d import ops
 
+from . import rays as closed_form
 from .grid import DensityGrid
 from .sampling import importance_edges, outside_edges, ray_box
 
@@ -42,13 +43,15 @@ class Rendering:
 @dataclass
 class RenderSettings:
     """samples inside and outside the box; share of the inner ones spread evenly; background (3,) or None (black);
-    open octaves; whether rays may end beyond the box."""
+    open octaves. fixed_shapes: colours are computed for hidden samples too and then dropped, so that no shape depends
+    on values: the host then never waits for a GPU to count the visible ones."""
 
     samples: int = 32
     samples_outside: int = 0
     uniform: float = 0.3
     background: Tensor | None = None
     window: float = 16.0
+    fixed_shapes: bool = False
 
 
 def render_rays(
@@ -76,9 +79,13 @@ def render_rays(
     if with_colour:
         with torch.no_grad():
             weights = ops.composite(sigma.detach(), colour.view(n_rays, n_samples, 3)[..., :0], lengths).weights
-            visible = (weights.reshape(-1) > COLOUR_THRESHOLD).nonzero()[:, 0]
-        seen = field.colour(flat_x[visible], flat_rays[visible], code[visible], sources)
-        colour = colour.index_put((visible,), seen)
+            visible = weights.reshape(-1) > COLOUR_THRESHOLD
+        if settings.fixed_shapes:
+            colour = torch.where(visible[:, None], field.colour(flat_x, flat_rays, code, sources), colour)
+        else:
+            visible = visible.nonzero()[:, 0]
+            seen = field.colour(flat_x[visible], flat_rays[visible], code[visible], sources)
+            colour = colour.index_put((visible,), seen)
     result = ops.composite(sigma, colour.view(n_rays, n_samples, 3), lengths)
     out = result.colour
     if settings.background is not None:
@@ -107,6 +114,8 @@ def pixel_rays(K: Tensor, cam_from_unit: Tensor, pixels: Tensor) -> tuple[Tensor
     K (3, 3) or (N, 3, 3), cam_from_unit (3, 4) or (N, 3, 4). A direction has unit depth in its camera, so that t is
     the z-depth.
     """
+    if pixels.device.type != "cpu":  # the solver of a GPU reports singular matrices to the host, which waits for it
+        return closed_form.pixel_rays(K, cam_from_unit, pixels)
     homogeneous = F.pad(pixels, (0, 1), value=1.0)
     in_camera = torch.linalg.solve(K, homogeneous[..., None])[..., 0] if K.dim() == 3 else homogeneous @ K.inverse().T
     rotation, shift = cam_from_unit[..., :3], cam_from_unit[..., 3]

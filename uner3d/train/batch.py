@@ -14,7 +14,7 @@ from .photos import PhotoSet, Ranking
 
 @dataclass
 class Group:
-    """The views of a few consecutive steps: sources (S,), and targets (T,) that are none of them."""
+    """The views of a few consecutive steps: sources (S,), and targets (T,) that are none of them; on the CPU."""
 
     sources: Tensor
     targets: Tensor
@@ -34,7 +34,10 @@ class Batch:
 
 
 def draw_group(ranking: Ranking, n_sources: int, generator: torch.Generator) -> Group:
-    """A random view and its neighbours (rows of ``ranking``): most of them sources, the rest further targets."""
+    """A random view and its neighbours (rows of ``ranking``): most of them sources, the rest further targets.
+
+    ``generator`` is the CPU's: the host must know these numbers to look the views up.
+    """
     anchor = int(torch.randint(len(ranking), (), generator=generator))
     near = ranking[anchor][: max(2, n_sources + 4)]
     order = near[torch.randperm(len(near), generator=generator)]
@@ -45,28 +48,44 @@ def draw_group(ranking: Ranking, n_sources: int, generator: torch.Generator) -> 
 
 def draw_batch(photos: PhotoSet, targets: Tensor, n_rays: int, patch: int, generator: torch.Generator,
                background: Tensor | None) -> Batch:  # fmt: skip
-    """Patches of patch x patch pixels from the target views; those that show the object or structure are preferred."""
-    height, width = photos.size
+    """Patches of patch x patch pixels from the target views (T,); those that show the object or structure are
+    preferred. ``targets`` and ``generator`` are on the photos' device, and so is all that is made of them."""
+    (height, width), device = photos.size, photos.device
     n_patches = max(1, n_rays // (patch * patch))
     n_candidates = 3 * n_patches
-    views = targets[torch.randint(len(targets), (n_candidates,), generator=generator)]
-    column = torch.randint(max(1, width - patch + 1), (n_candidates,), generator=generator)
-    row = torch.randint(max(1, height - patch + 1), (n_candidates,), generator=generator)
+    views = targets[torch.randint(len(targets), (n_candidates,), generator=generator, device=device)]
+    column = torch.randint(max(1, width - patch + 1), (n_candidates,), generator=generator, device=device)
+    row = torch.randint(max(1, height - patch + 1), (n_candidates,), generator=generator, device=device)
     middle = torch.stack([(column + patch // 2).clamp(max=width - 1), (row + patch // 2).clamp(max=height - 1)], -1)
-    interest = torch.full((n_candidates,), 1.0)
+    interest = torch.full((n_candidates,), 1.0, device=device)
     if photos.masks is not None:
         interest = photos.masks[views, middle[:, 1], middle[:, 0]].float() / 255 + 0.15
     elif background is not None:
         differs = (photos.pixels(views, middle) - background).abs().amax(-1) > 0.06
         interest = differs.float() + 0.15
     # Weighted sampling without replacement: largest u^(1/w) (Efraimidis and Spirakis 2006).
-    key = torch.rand(n_candidates, generator=generator).log() / interest
+    key = torch.rand(n_candidates, generator=generator, device=device).log() / interest
     chosen = key.topk(n_patches).indices
-    dy, dx = torch.meshgrid(torch.arange(patch), torch.arange(patch), indexing="ij")
-    offset = torch.stack([dx, dy], -1).reshape(1, -1, 2)
-    pixels = (torch.stack([column, row], -1)[chosen, None] + offset).reshape(-1, 2)
-    pixels = torch.minimum(pixels, torch.tensor([width - 1, height - 1]))
+    dy, dx = torch.meshgrid(torch.arange(patch, device=device), torch.arange(patch, device=device), indexing="ij")
+    x = (column[chosen, None] + dx.reshape(-1)).clamp(max=width - 1)
+    y = (row[chosen, None] + dy.reshape(-1)).clamp(max=height - 1)
+    pixels = torch.stack([x, y], -1).reshape(-1, 2)
     return gather(photos, views[chosen].repeat_interleave(patch * patch), pixels)
+
+
+def draw_true(flags: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Indices (n,) of random true entries of ``flags`` (N,), with replacement.
+
+    On a GPU by rank in the running count, because a list of the true entries would have a length to wait for; where
+    none is true the indices are arbitrary there, while the CPU raises.
+    """
+    if flags.device.type == "cpu":
+        true = flags.nonzero()[:, 0]
+        return true[torch.randint(len(true), (n,), generator=generator)]
+    before = flags.cumsum(0)
+    rank = (torch.rand(n, generator=generator, device=flags.device) * before[-1]).long()
+    rank = torch.minimum(rank, before[-1] - 1)  # the product may round up to the count
+    return torch.searchsorted(before, rank, right=True).clamp_(max=len(flags) - 1)
 
 
 def gather(photos: PhotoSet, views: Tensor, pixels: Tensor) -> Batch:

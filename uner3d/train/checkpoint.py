@@ -22,11 +22,11 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically, from any device; it is read on the CPU."""
     from safetensors.torch import save
 
     with atomic_file(path) as file:
-        file.write(save({name: value.contiguous() for name, value in tensors.items()}, metadata))
+        file.write(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
 def save_model(run: Path, trainer: Trainer) -> None:
@@ -41,7 +41,9 @@ def save_state(run: Path, trainer: Trainer) -> None:
     """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
     tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
     tensors |= trainer.grid.state()
-    tensors["generator"] = trainer.generator.get_state()
+    tensors["generator"] = trainer.host_generator.get_state()
+    if trainer.generator is not trainer.host_generator:
+        tensors["generator.device"] = trainer.generator.get_state()
     for number, optimizer in enumerate(trainer.optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
@@ -52,7 +54,10 @@ def save_state(run: Path, trainer: Trainer) -> None:
 
 
 def load_state(run: Path, trainer: Trainer) -> None:
-    """Put a saved state into a trainer made from the same config."""
+    """Put a saved state into a trainer made from the same config, on whatever device it was saved.
+
+    A GPU's random numbers are not the CPU's: a run that changes between them goes on with others.
+    """
     from uner3d import ops
 
     tensors, metadata = read_tensors(run / "state.safetensors")
@@ -60,7 +65,12 @@ def load_state(run: Path, trainer: Trainer) -> None:
     prefix = "model."
     trainer.model.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
     trainer.grid.load_state(tensors)
-    trainer.generator.set_state(tensors["generator"])
+    trainer.host_generator.set_state(tensors["generator"])
+    if trainer.generator is not trainer.host_generator:
+        if "generator.device" in tensors:
+            trainer.generator.set_state(tensors["generator.device"])
+        else:  # saved by a fit on the CPU; the same numbers must not come again as at the start
+            trainer.generator.manual_seed(trainer.config.seed + trainer.step)
     for number, optimizer in enumerate(trainer.optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -69,7 +79,8 @@ def load_state(run: Path, trainer: Trainer) -> None:
                 state.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if "cloud.points" in tensors:
-        trainer.cloud = (ops.KnnIndex(tensors["cloud.points"]), tensors["cloud.colours"])
+        points, colours = (tensors[f"cloud.{name}"].to(trainer.world.device) for name in ("points", "colours"))
+        trainer.cloud = (ops.KnnIndex(points), colours)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
 from .pace import calibrate
 from .photos import PhotoSet, UnitFrame, border_colour
-from .prior import match_photos
-from .schedule import LEAST_HALVED, Schedule
-from .trainer import Trainer, World, make_world
+from .schedule import Schedule
+from .step_log import StepLog
+from .trainer import Trainer
+from .world import World, find_prior, make_world
 
 SAVE_EVERY_SECONDS = 60.0
 TRIM_EVERY = 40  # steps
@@ -33,7 +33,7 @@ class Interrupted(Exception):
 
 
 def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[World, UnitFrame]:
-    """Photos as tensors, background, carved cells: what training and generation both need."""
+    """Photos as tensors on ``device``, background, carved cells: what training and generation both need."""
     frame = UnitFrame(scene.box)
     photos = PhotoSet(scene.views, frame, device)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
@@ -46,20 +46,22 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
 
 def fit(world: World, config: Config, run: Path, *, deadline: float | None = None, resume: bool = False,
         progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
-    """Train, writing ``run``/{config.json, metrics.jsonl, model.safetensors, state.safetensors}.
+    """Train where the world's tensors lie, writing ``run``/{config.json, metrics.jsonl, model.safetensors,
+    state.safetensors}.
 
     ``deadline`` (time.monotonic()) is what step counts are calibrated for where ``config.steps`` is None, and corrected
     once where the coarse stage ends; otherwise only steps count. ``resume`` goes on from the saved state to the same
-    bytes as an uninterrupted run (CPU, same number of threads). Raises Interrupted after Ctrl-C, with everything saved.
+    bytes as an uninterrupted run (CPU, same number of threads). ``progress`` is called after each group of steps on the
+    CPU, on a GPU where values were read. Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
-    flush_denormals()
+    on_cpu = world.device.type == "cpu"
+    if on_cpu:
+        flush_denormals()
     if config.precision == "auto":
-        config.precision = faster_precision()
+        config.precision = faster_precision() if on_cpu else "float32"
     if config.prior_loss > 0:
-        reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED else 1
-        world.prior = match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background,
-                                   config.seed)  # fmt: skip
+        world.prior = find_prior(world, config.seed)
     trunk_cache, pace = TrunkCache(), None
     if config.steps is None:
         if deadline is None:
@@ -70,9 +72,9 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
         load_state(run, trainer)
-        _trim_log(run / "metrics.jsonl", trainer.step)
     write_json(run / "config.json", config.to_json())
-    with (run / "metrics.jsonl").open("a" if resume else "w") as log, _deferred_interrupt() as interrupted:
+    log = StepLog(run / "metrics.jsonl", world.device, trainer.step if resume else None)
+    with log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
             if pace is not None and (corrected := pace.corrected(trainer.step)):
@@ -80,18 +82,17 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
                 schedule = Schedule(config, world.photos[1].size[1])
                 write_json(run / "config.json", config.to_json())
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
-            record = {"step": trainer.step, **{k: round(v, 6) for k, v in terms.items()}}
-            log.write(json.dumps(record) + "\n")
-            if trainer.step % TRIM_EVERY < config.reuse_maps:
+            numbers = log.add(trainer.step, terms, at_once=trainer.step == schedule.n_steps)
+            if on_cpu and trainer.step % TRIM_EVERY < config.reuse_maps:
                 return_free_memory()
-            if progress:
-                progress(trainer.step, schedule.n_steps, terms)
+            if progress and numbers:
+                progress(trainer.step, schedule.n_steps, numbers)
             if interrupted():
-                log.flush()
+                log.read()
                 save_state(run, trainer)
                 raise Interrupted(f"stopped at step {trainer.step} of {schedule.n_steps}; saved in {run}")
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-                log.flush()
+                log.read()
                 save_state(run, trainer)
                 saved = time.monotonic()
     save_state(run, trainer)
@@ -127,18 +128,6 @@ def faster_precision() -> str:
             times.append(time.perf_counter() - begin)
         seconds[name] = min(times)
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Drop what a crash left of the log after the saved state: those steps are done, and logged, again."""
-    kept = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:  # the crash cut this line short
-            break
-    path.write_text("".join(kept))
 
 
 def _group_length(step: int, schedule: Schedule, config: Config) -> int:

@@ -22,7 +22,7 @@ def carve(photos: PhotoSet, extent: Tensor, n: int, chunk: int = 1 << 16) -> Ten
         return None
     coarse = _carve_cells(photos, extent, _centres(n // 4, extent), n // 4, chunk).view(1, 1, n // 4, n // 4, n // 4)
     candidates = F.interpolate(coarse.float(), size=(n, n, n), mode="nearest").view(-1) > 0
-    allowed = torch.zeros(n**3, dtype=torch.bool)
+    allowed = torch.zeros(n**3, dtype=torch.bool, device=photos.device)
     index = candidates.nonzero()[:, 0]
     allowed[index] = _carve_cells(photos, extent, _centres(n, extent)[index], n, chunk)
     return allowed.view(n, n, n)
@@ -49,7 +49,7 @@ class Silhouettes:
 
 
 def _centres(n: int, extent: Tensor) -> Tensor:
-    axis = (torch.arange(n) + 0.5) / n * 2 - 1
+    axis = (torch.arange(n, device=extent.device) + 0.5) / n * 2 - 1
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3) * extent
 
 
@@ -65,10 +65,9 @@ def _carve_cells(photos: PhotoSet, extent: Tensor, centres: Tensor, n: int, chun
     # Two passes of a separable window: one large square window would be quadratic in the radius.
     masks = F.max_pool2d(masks, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
     masks = F.max_pool2d(masks, (1, 2 * radius + 1), stride=1, padding=(0, radius))[:, 0].contiguous()
-    out = torch.empty(len(centres), dtype=torch.bool)
-    for part in torch.arange(len(centres)).split(chunk):
-        x = centres[part]
+    out = []
+    for x in centres.split(chunk):
         inside = ops.view_weights(x, photos.K, pose, height, width)
         masked = ops.view_weights(x, photos.K, pose, height, width, masks=masks)
-        out[part] = ((inside == 0) | (masked > 0)).all(1) & (inside > 0).any(1)
-    return out
+        out.append(((inside == 0) | (masked > 0)).all(1) & (inside > 0).any(1))
+    return torch.cat(out)

@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass
 
 from uner3d.config import Config
+from uner3d.device import synchronise
 from uner3d.model.trunk_cache import TrunkCache
 
 from .schedule import Schedule, split_steps
-from .trainer import Trainer, World
+from .trainer import Trainer
+from .world import World
 
 WARM_STEPS = 60
 WARM_SHARE = 0.06  # of the budget, at most, before steps are timed
@@ -66,7 +68,7 @@ def calibrate(world: World, config: Config, deadline: float, trunk_cache: TrunkC
     # A fresh field is fog, whose every sample needs a colour: some real steps first, or steps look too expensive.
     budget = deadline - time.monotonic()
     while trainer.step < WARM_STEPS and time.monotonic() - started < WARM_SHARE * budget:
-        trainer.run_group(schedule, trial.reuse_maps)
+        timed_group(trainer, schedule)
     share, idw_from = config.coarse_share, max(config.idw_from, config.coarse_share)
     coarse, fine, idw = (price(trainer, schedule, at) for at in (0.9 * share, 0.5 * (share + idw_from),
                                                                  0.5 * (min(idw_from, 1) + 1)))  # fmt: skip
@@ -81,11 +83,14 @@ def price(trainer: Trainer, schedule: Schedule, progress: float) -> float:
     """Seconds of a step at some progress of the trial, near the least of a few groups: what other programs take must
     not shorten the fit."""
     trainer.step = min(int(progress * TRIAL_STEPS), TRIAL_STEPS - 20)
-    count = trainer.config.reuse_maps
-    trainer.run_group(schedule, count)
-    times = []
-    for _ in range(TIMED_GROUPS):
-        begin = time.monotonic()
-        trainer.run_group(schedule, count)
-        times.append((time.monotonic() - begin) / count)
+    timed_group(trainer, schedule)
+    times = [timed_group(trainer, schedule) / trainer.config.reuse_maps for _ in range(TIMED_GROUPS)]
     return sorted(times)[1]
+
+
+def timed_group(trainer: Trainer, schedule: Schedule) -> float:
+    """Seconds that a group of steps takes; a GPU, which works on after the call, is waited for."""
+    begin = time.monotonic()
+    trainer.run_group(schedule, trainer.config.reuse_maps)
+    synchronise(trainer.world.device)
+    return time.monotonic() - begin

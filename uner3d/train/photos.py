@@ -64,6 +64,22 @@ class PhotoSet:
         """Height and width in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the photos and cameras lie."""
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> PhotoSet:
+        """The same photos on another device; itself where they lie there already."""
+        if self.device == torch.device(device):
+            return self
+        other = object.__new__(PhotoSet)
+        other.names = self.names
+        other.images, other.K = self.images.to(device), self.K.to(device)
+        other.masks = None if self.masks is None else self.masks.to(device)
+        other.cam_from_unit = self.cam_from_unit.to(device)
+        return other
+
     def reduced(self, factor: int) -> PhotoSet:
         """The same views with photos averaged over ``factor`` x ``factor`` pixels (the last rows may be dropped)."""
         if factor == 1:
@@ -87,6 +103,7 @@ class PhotoSet:
 LEAST_LIKENESS, ALWAYS_NEAR = 0.45, 3
 
 Ranking = list[Tensor]
+"""For each view the numbers of others, on the CPU whatever the photos' device: the host looks views up by them."""
 
 
 def neighbours(photos: PhotoSet) -> Ranking:
@@ -97,10 +114,11 @@ def neighbours(photos: PhotoSet) -> Ranking:
 
 def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Ranking:
     """For other cameras (M, 3, 4), the views of ``photos`` that see much in common with them, most alike first."""
-    return _ranked(_likeness(cam_from_unit, photos.cam_from_unit), ALWAYS_NEAR)
+    return _ranked(_likeness(cam_from_unit.to(photos.device), photos.cam_from_unit), ALWAYS_NEAR)
 
 
 def _ranked(likeness: Tensor, at_least: int) -> Ranking:
+    likeness = likeness.cpu()
     order = likeness.argsort(dim=1, descending=True, stable=True)
     useful = (likeness >= 2 * LEAST_LIKENESS).sum(1).clamp_min(at_least)
     return [row[:n] for row, n in zip(order, useful.tolist(), strict=True)]

@@ -31,6 +31,10 @@ class Prior:
     weight: Tensor
     reduction: int
 
+    def to(self, device: torch.device | str) -> Prior:
+        """The same on another device."""
+        return Prior(self.depth.to(device), self.weight.to(device), self.reduction)
+
     def at(self, views: Tensor, pixels: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
         """Depths and weights (N,) at whole pixels (N, 2) of photos reduced by ``reduction``."""
         column, row = (pixels * reduction // self.reduction).unbind(1)
@@ -122,7 +126,8 @@ def _confirmations(photos: PhotoSet, view: int, depth: Tensor, near: Tensor, n_n
 
 
 def _rays(photos: PhotoSet, view: int) -> tuple[Tensor, Tensor]:
-    row, column = torch.meshgrid(*(torch.arange(n) for n in photos.size), indexing="ij")
+    axes = (torch.arange(n, device=photos.device) for n in photos.size)
+    row, column = torch.meshgrid(*axes, indexing="ij")
     pixels = torch.stack([column, row], -1).reshape(-1, 2) + 0.5
     return pixel_rays(photos.K[view], photos.cam_from_unit[view], pixels)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from uner3d import ops
 from uner3d.config import Config
+from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.model.field import Sources
 from uner3d.model.trunk_cache import TrunkCache
@@ -16,42 +17,35 @@ from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
 from . import losses
-from .batch import Batch, Group, draw_batch, draw_group
-from .photos import PhotoSet, Ranking, neighbours
-from .prior import Prior, prior_loss
+from .batch import Batch, draw_batch, draw_group, draw_true
+from .photos import PhotoSet
+from .prior import prior_loss
 from .schedule import Schedule, Stage
+from .world import World
 
 PATCH = 4
 GEOMETRIC_GATE = 3.0  # pixels
+LEAST_OPAQUE = 8  # rays of a batch that must meet a surface before the geometric loss counts
 PRIOR_DENSITY = 20.0  # of the grid where matching has found a surface, so that samples go there
 PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the start and at the end
 TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
 
 
 @dataclass
-class World:
-    """What is fixed about a scene during training: photos by reduction factor, neighbour ranking, background colour
-    (3,) or None, half edges of the box (3,), allowed cells of the grid, whether rays may end beyond the box, and the
-    depths that matching the photos has found beforehand, if any."""
-
-    photos: dict[int, PhotoSet]
-    ranking: Ranking
-    background: Tensor | None
-    extent: Tensor
-    allowed: Tensor | None
-    outside: bool
-    prior: Prior | None = None
-
-
-@dataclass
 class Trainer:
-    """Holds the state of a fit; ``run_group`` advances it by the steps that share one encoding of the sources."""
+    """Holds the state of a fit; ``run_group`` advances it by the steps that share one encoding of the sources.
+
+    A step never waits for a GPU: no shape in it depends on values there, and what it reports stays there. Two streams
+    of random numbers: ``host_generator`` chooses views, ``generator`` draws all else on the device. On the CPU both
+    are one.
+    """
 
     config: Config
     world: World
     model: Model
     grid: DensityGrid
     generator: torch.Generator
+    host_generator: torch.Generator
     step: int = 0
     cloud: tuple[ops.KnnIndex, Tensor] | None = None
     mse: Tensor | None = None
@@ -61,33 +55,31 @@ class Trainer:
     def create(config: Config, world: World, trunk_cache: TrunkCache | None = None) -> Trainer:
         """A fresh trainer, its weights drawn from the seed; one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
-        model = Model(config, trunk_cache)
+        model = Model(config, trunk_cache).to(world.device)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         if world.prior is not None:
             points = world.prior.points(world.photos[world.prior.reduction])
-            grid.update(points, torch.full((len(points),), PRIOR_DENSITY))
-        generator = torch.Generator().manual_seed(config.seed)
-        trainer = Trainer(config, world, model, grid, generator)
-        rate = config.learning_rate
-        trainable = [p for p in model.encoder.parameters() if p.requires_grad]
-        trainer.optimizers = [torch.optim.Adam(model.field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-12)]
-        if trainable:
-            trainer.optimizers.append(torch.optim.Adam(trainable, lr=rate / 3, betas=(0.9, 0.99), eps=1e-12))
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["base_lr"] = group["lr"]
-        return trainer
+            grid.update(points, torch.full((len(points),), PRIOR_DENSITY, device=world.device))
+        generator = host_generator = torch.Generator().manual_seed(config.seed)
+        if world.device.type == "cuda":
+            generator = torch.Generator(world.device).manual_seed(config.seed)
+        return Trainer(config, world, model, grid, generator, host_generator, optimizers=_optimizers(config, model))
 
     def settings(self, stage: Stage) -> RenderSettings:
         """How training rays are rendered at a stage."""
         outside = self.config.samples_outside if self.world.outside else 0
-        return RenderSettings(self.config.samples, outside, stage.uniform, self.world.background, stage.window)
+        return RenderSettings(self.config.samples, outside, stage.uniform, self.world.background, stage.window,
+                              fixed_shapes=self.world.device.type != "cpu")  # fmt: skip
 
-    def run_group(self, schedule: Schedule, n_steps: int) -> dict[str, float]:
-        """Run up to ``reuse_maps`` steps on one encoding; the encoder steps once, on their summed gradient."""
+    def run_group(self, schedule: Schedule, n_steps: int) -> dict[str, Tensor]:
+        """Run up to ``reuse_maps`` steps on one encoding; the encoder steps once, on their summed gradient.
+
+        Returns the mean of each loss term and of the squared error, float64 scalars on the device.
+        """
         stage = schedule.at(self.step)
         photos = self.world.photos[stage.reduction]
-        group = draw_group(self.world.ranking, self.config.sources, self.generator)
+        group = draw_group(self.world.ranking, self.config.sources, self.host_generator)
+        targets = upload(group.targets, self.world.device)
         for optimizer in self.optimizers:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = parameters["base_lr"] * stage.rate
@@ -96,27 +88,27 @@ class Trainer:
         shared = encoded.detached()
         if self.step >= TIGHTEN_FROM:
             self.grid.tighten()
-        totals: dict[str, float] = {}
+        totals: dict[str, Tensor] = {}
         count = min(self.config.reuse_maps, n_steps)
         for _ in range(count):
             self.optimizers[0].zero_grad()
-            terms = self.losses(photos, group, shared, stage)
+            terms = self.losses(photos, targets, shared, stage)
             torch.stack(list(terms.values())).sum().backward()
             self.optimizers[0].step()
             self.step += 1
             if self.mse is not None:
                 terms["mse"] = self.mse
             for name, value in terms.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
+                totals[name] = totals.get(name, 0.0) + value.detach().double() / count
         if len(self.optimizers) > 1 and shared.maps.grad is not None:
             encoded.maps.backward(shared.maps.grad / count)
             self.optimizers[1].step()
         return totals
 
-    def losses(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage) -> dict[str, Tensor]:
-        """One step's loss terms, already weighted."""
+    def losses(self, photos: PhotoSet, targets: Tensor, sources: Sources, stage: Stage) -> dict[str, Tensor]:
+        """One step's loss terms, already weighted, on rays of the views ``targets`` (T,)."""
         c = self.config
-        batch = draw_batch(photos, group.targets, c.rays, PATCH, self.generator, self.world.background)
+        batch = draw_batch(photos, targets, c.rays, PATCH, self.generator, self.world.background)
         rendering = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
                                 self.settings(stage), self.generator)  # fmt: skip
         self.observe(rendering)
@@ -137,9 +129,9 @@ class Trainer:
             terms["prior"] = c.prior_loss * stage.prior * prior_loss(
                 rendering.weights[:, : c.samples], rendering.edges[:, : c.samples + 1], depth, weight, width
             )
-        if c.geometric_loss * stage.geometric > 0 and len(group.targets) > 1:
+        if c.geometric_loss * stage.geometric > 0 and len(targets) > 1:
             terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(
-                photos, group, sources, stage, batch, rendering)  # fmt: skip
+                photos, targets, sources, stage, batch, rendering)  # fmt: skip
         if c.idw_loss * stage.idw > 0:
             terms["idw"] = c.idw_loss * self.idw(photos, stage, batch, rendering)
         return terms
@@ -152,24 +144,23 @@ class Trainer:
         self.grid.update(points, sigma[:, :n_inside].reshape(-1))
         self.grid.update_outside(rendering.points[:, n_inside:].reshape(-1, 3), sigma[:, n_inside:].reshape(-1))
 
-    def geometric(self, photos: PhotoSet, group: Group, sources: Sources, stage: Stage, batch: Batch,
+    def geometric(self, photos: PhotoSet, targets: Tensor, sources: Sources, stage: Stage, batch: Batch,
                   rendering: Rendering) -> Tensor:  # fmt: skip
         """Depths of two target views must carry a pixel forth and back to where it was (reprojection, gated)."""
         opaque = rendering.opacity.detach() > 0.6
-        candidates = opaque.nonzero()[:, 0]
-        if len(candidates) < 8:
+        enough = opaque.sum() >= LEAST_OPAQUE
+        if enough.device.type == "cpu" and not enough:  # a GPU goes on and drops the result: asking would be waiting
             return rendering.depth.sum() * 0.0
-        pick = torch.randint(len(candidates), (self.config.geometric_rays,), generator=self.generator)
-        ray = candidates[pick]
+        ray = draw_true(opaque, self.config.geometric_rays, self.generator)
         views = batch.views[ray]
-        other = torch.randint(len(group.targets), (len(ray),), generator=self.generator)
-        other = torch.where(group.targets[other] == views, (other + 1) % len(group.targets), other)
-        other = group.targets[other]
+        other = torch.randint(len(targets), (len(ray),), generator=self.generator, device=ray.device)
+        other = torch.where(targets[other] == views, (other + 1) % len(targets), other)
+        other = targets[other]
         x = batch.origins[ray] + rendering.depth[ray, None] * batch.directions[ray]
         pixel, depth = losses.project(photos.K[other], photos.cam_from_unit[other], x)
         height, width = photos.size
-        inside = (depth.detach() > 0) & (pixel.detach() >= 0.5).all(-1)
-        inside &= (pixel.detach() < torch.tensor([width - 0.5, height - 0.5])).all(-1)
+        inside = enough & (depth.detach() > 0) & (pixel.detach() >= 0.5).all(-1)
+        inside &= (pixel.detach()[:, 0] < width - 0.5) & (pixel.detach()[:, 1] < height - 0.5)
         origins, directions = pixel_rays(photos.K[other], photos.cam_from_unit[other], pixel.detach())
         seen = render_rays(self.model.field, sources, self.grid, origins, directions, self.settings(stage),
                            self.generator, with_colour=False)  # fmt: skip
@@ -192,7 +183,8 @@ class Trainer:
         points, colours = [], []
         for view in range(len(photos)):
             sources = self.model.encode_views(photos, self.world.ranking[view][: self.config.sources])
-            batch = draw_batch(photos, torch.tensor([view]), per_view, 1, self.generator, self.world.background)
+            target = torch.full((1,), view, device=self.world.device)
+            batch = draw_batch(photos, target, per_view, 1, self.generator, self.world.background)
             seen = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
                                self.settings(stage), None, with_colour=False)  # fmt: skip
             x = batch.origins + seen.depth[:, None] * batch.directions
@@ -200,12 +192,21 @@ class Trainer:
             points.append(x[keep])
             colours.append(batch.colours[keep])
         if sum(map(len, points)) == 0:
-            points, colours = [torch.zeros(1, 3)], [torch.zeros(1, 3)]
+            points = colours = [torch.zeros(1, 3, device=self.world.device)]
         return ops.KnnIndex(torch.cat(points)), torch.cat(colours)
 
 
-def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Tensor | None, allowed: Tensor | None,
-               outside: bool) -> World:  # fmt: skip
-    """Photos at both resolutions and the ranking of neighbours."""
-    by_reduction = {1: photos, 2: photos.reduced(2)}
-    return World(by_reduction, neighbours(photos), background, extent, allowed, outside)
+def _optimizers(config: Config, model: Model) -> list[torch.optim.Optimizer]:
+    """Adam for the field and, where the encoder learns, a slower one for it; ``base_lr`` is what schedules scale."""
+    rate = config.learning_rate
+    groups = [(list(model.field.parameters()), rate)]
+    trainable = [p for p in model.encoder.parameters() if p.requires_grad]
+    if trainable:
+        groups.append((trainable, rate / 3))
+    fused = groups[0][0][0].is_cuda or None  # one kernel instead of a dozen; None is torch's choice for the CPU
+    optimizers: list[torch.optim.Optimizer] = []
+    for parameters, lr in groups:
+        optimizers.append(torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99), eps=1e-12, fused=fused))
+        for group in optimizers[-1].param_groups:
+            group["base_lr"] = group["lr"]
+    return optimizers

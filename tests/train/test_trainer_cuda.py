@@ -1,0 +1,86 @@
+"""Training steps on a GPU: nothing comes back to the host, nothing is waited for, and states move between devices."""
+
+import pytest
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+from toy import ball_photos
+
+from uner3d.config import Config
+from uner3d.train.checkpoint import load_state, save_state
+from uner3d.train.hull import carve
+from uner3d.train.schedule import Schedule
+from uner3d.train.trainer import Trainer
+from uner3d.train.world import make_world
+
+pytestmark = pytest.mark.gpu
+
+
+def make(device: str, **overrides) -> Trainer:
+    """A trainer, late enough for every loss."""
+    config = Config(steps=[200, 400], rays=256, samples=16, sources=4, grid=32, geometric_rays=64, precision="float32",
+                    **overrides)  # fmt: skip
+    photos, extent = ball_photos(8, 80, 60, 112.0).to(device), torch.ones(3, device=device)
+    background = torch.ones(3, device=device)
+    trainer = Trainer.create(config, make_world(config, photos, extent, background, carve(photos, extent, 32), False))
+    trainer.step = 500
+    return trainer
+
+
+@pytest.fixture
+def trainer():
+    return make("cuda")
+
+
+def run(trainer: Trainer, groups: int) -> dict[str, torch.Tensor]:
+    schedule = Schedule(trainer.config, 80)
+    for _ in range(groups):
+        terms = trainer.run_group(schedule, 2)
+    return terms
+
+
+def test_steps_copy_nothing_to_the_host(trainer):
+    run(trainer, 4)  # makes the cloud of the IDW loss, whose size the host has to know, and warms everything up
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
+        run(trainer, 10)
+        torch.cuda.synchronize()
+    on_device = [event.name for event in found.events() if event.device_type == DeviceType.CUDA]
+    assert len(on_device) > 1000, "the profiler saw little of the device"
+    assert [name for name in on_device if "DtoH" in name] == []
+
+
+def test_no_step_waits_for_the_gpu(trainer):
+    """Torch's own watch: an operation that synchronises raises."""
+    run(trainer, 2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run(trainer, 5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_state_moves_between_devices(trainer, tmp_path):
+    pytest.importorskip("safetensors")
+    run(trainer, 2)
+    save_state(tmp_path, trainer)
+    on_cpu = make("cpu")
+    load_state(tmp_path, on_cpu)
+    assert on_cpu.step == trainer.step
+    for name, value in on_cpu.model.state_dict().items():
+        assert value.device.type == "cpu" and torch.equal(value, trainer.model.state_dict()[name].cpu()), name
+    run(on_cpu, 1)
+    save_state(tmp_path, on_cpu)
+    load_state(tmp_path, trainer)
+    assert trainer.step == on_cpu.step
+    assert all(bool(term.isfinite()) and term.is_cuda for term in run(trainer, 2).values())
+
+
+def test_resuming_on_the_gpu_repeats_its_random_numbers(trainer, tmp_path):
+    pytest.importorskip("safetensors")
+    run(trainer, 1)
+    save_state(tmp_path, trainer)
+    first = torch.rand(5, generator=trainer.generator, device="cuda")
+    again = make("cuda")
+    load_state(tmp_path, again)
+    assert torch.equal(torch.rand(5, generator=again.generator, device="cuda"), first)

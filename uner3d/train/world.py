@@ -1,0 +1,59 @@
+"""What is fixed about a scene while a field is fitted to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from uner3d.config import Config
+
+from .photos import PhotoSet, Ranking, neighbours
+from .prior import Prior, match_photos
+from .schedule import LEAST_HALVED
+
+
+@dataclass
+class World:
+    """What is fixed about a scene during training: photos by reduction factor, neighbour ranking, background colour
+    (3,) or None, half edges of the box (3,), allowed cells of the grid, whether rays may end beyond the box, and the
+    depths that matching the photos has found beforehand, if any."""
+
+    photos: dict[int, PhotoSet]
+    ranking: Ranking
+    background: Tensor | None
+    extent: Tensor
+    allowed: Tensor | None
+    outside: bool
+    prior: Prior | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where all tensors but the ranking lie; the fit runs there."""
+        return self.extent.device
+
+    def to(self, device: torch.device | str) -> World:
+        """The same on another device."""
+        if self.device == torch.device(device):
+            return self
+        background, allowed = (None if t is None else t.to(device) for t in (self.background, self.allowed))
+        photos = {reduction: some.to(device) for reduction, some in self.photos.items()}
+        prior = None if self.prior is None else self.prior.to(device)
+        return replace(self, photos=photos, background=background, extent=self.extent.to(device), allowed=allowed,
+                       prior=prior)  # fmt: skip
+
+
+def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Tensor | None, allowed: Tensor | None,
+               outside: bool) -> World:  # fmt: skip
+    """Photos at both resolutions and the ranking of neighbours."""
+    by_reduction = {1: photos, 2: photos.reduced(2)}
+    return World(by_reduction, neighbours(photos), background, extent, allowed, outside)
+
+
+def find_prior(world: World, seed: int) -> Prior:
+    """What matching the photos tells beforehand, on the world's device; the matching itself is done on the CPU."""
+    reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED else 1
+    photos, extent = world.photos[reduction].to("cpu"), world.extent.to("cpu")
+    background = None if world.background is None else world.background.to("cpu")
+    return match_photos(photos, reduction, world.ranking, extent, background, seed).to(world.device)
