@@ -47,13 +47,13 @@ def table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     title = f"{result['threads']} threads, {result['isa']}, torch {result['torch']}"
-    caption = "milliseconds of a call, medians of five rounds; results were checked first"
+    caption = "sizes: points (octaves, neighbours, views x channels) or rays x samples; milliseconds of a call"
     shown = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("op", "pass", "size"):
         shown.add_column(name, no_wrap=True)
     for name in ("uner3d", "peer", "faster"):
         shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("than")
+    shown.add_column("than", min_width=len("scipy +"))
     for f in result["figures"]:
         run = f["pass"].removeprefix("forward ") if "+" in f["pass"] else f["pass"]
         times = f"{f['ms']:.2f}", f"{f['peer_ms']:.1f}", f"[bold]{f['speedup']:.1f}x[/]"

@@ -15,7 +15,7 @@ from uner3d.ops import reference
 from uner3d.ops.reference._views import project
 
 N_VIEWS, HEIGHT, WIDTH = 8, 150, 200
-CHUNK = 1 << 15  # points at a time of the peers over views: what they hold at once then fits into the caches
+CHUNK = 1 << 16  # points at a time of the peers over views: what they hold at once then fits into the caches
 K_NEAREST = 8
 EPS = 1e-6  # of inverse-distance weights
 
@@ -73,7 +73,7 @@ def _both(op: str, size: str, peer: str, pair: tuple[Callable, Callable], leaves
 def _encoding(n: int, n_octaves: int = 10) -> Iterator[Case]:
     x = (_random(n, 3) * 2 - 1).requires_grad_()
     pair = (lambda: ops.positional_encoding(x, n_octaves), lambda: reference.positional_encoding(x, n_octaves))
-    yield from _both("positional_encoding", f"{n:,} x 3, L={n_octaves}", "torch", pair, [x], 1e-2)
+    yield from _both("positional_encoding", f"{n:,}, L={n_octaves}", "torch", pair, [x], 1e-2)
 
 
 def _neighbours(n: int) -> Iterator[Case]:
@@ -122,11 +122,12 @@ def _fusion(n: int, n_channels: int = 32) -> Iterator[Case]:
         parts = []
         for part in points.split(CHUNK):
             u, v, _, _ = project(K, cam_from_world, part, HEIGHT, WIDTH)
-            grid = (torch.stack([u, v], -1) / size * 2 - 1).transpose(0, 1)[:, :, None]
+            grid = (torch.stack([u.t(), v.t()], -1) / size * 2 - 1)[:, :, None]
             samples = torch.nn.functional.grid_sample(nchw, grid, padding_mode="border", align_corners=False)[..., 0]
-            parts.append((samples.mean(0).t(), samples.var(0, correction=0).t()))
-        mean, var = zip(*parts, strict=True)
-        return torch.cat(mean), torch.cat(var)
+            mean = samples.mean(0)
+            parts.append((mean.t(), ((samples - mean) ** 2).mean(0).t()))
+        means, variances = zip(*parts, strict=True)
+        return torch.cat(means), torch.cat(variances)
 
     def ours() -> tuple[Tensor, Tensor]:
         return ops.fuse_views(maps, K, cam_from_world, points)[:2]
@@ -135,7 +136,7 @@ def _fusion(n: int, n_channels: int = 32) -> Iterator[Case]:
         out = f()
         return torch.autograd.grad(out, leaf, [torch.ones_like(o) for o in out])[0]
 
-    name, what = f"{n:,}, V={N_VIEWS}, C={n_channels}", "torch"
+    name, what = f"{n:,}, {N_VIEWS} x {n_channels}", "torch"
     yield Case("fuse_views", "forward", name, what, torch.no_grad()(ours), torch.no_grad()(eager), 1e-3)
     yield Case("fuse_views", "forward + backward", name, what, lambda: gradient(ours, maps),
                lambda: gradient(eager, nchw).permute(0, 2, 3, 1), 1e-3)  # fmt: skip
@@ -157,7 +158,7 @@ def _weights(n: int) -> Iterator[Case]:
         return torch.cat([reference.view_weights(p, *views, d, power, tolerance) for p, d in parts])
 
     leaves = [depths, masks, directions]
-    yield from _both("view_weights", f"{n:,}, V={N_VIEWS}", "torch", (ours, twin), leaves, 5e-3)
+    yield from _both("view_weights", f"{n:,}, {N_VIEWS}", "torch", (ours, twin), leaves, 5e-3)
 
 
 def _composite(n_rays: int, n_samples: int = 96) -> Iterator[Case]:
