@@ -23,6 +23,7 @@ PROPERTIES = re.compile(r"Function properties for (\w+)")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 REGISTERS = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
+FILE = re.compile(r"_GLOBAL__N__[0-9a-f]+_\d+_(\w+?)_cu_")  # part of the name that nvcc gives to what is of one file
 
 
 @dataclass
@@ -82,8 +83,15 @@ def shortened(name: str) -> str:
     return name if len(name) <= 90 else name[:87] + "..."
 
 
-def table(found: dict[str, dict[str, Usage]], archs: list[str]) -> str:
+def readable(found: dict[str, dict[str, Usage]]) -> dict[str, str]:
+    """Names for people: the file, where the mangled name tells it, and the kernel."""
     names = dict(zip(found, map(shortened, demangled(list(found))), strict=True))
+    files = {name: FILE.search(name) for name in found}
+    return {name: f"{match[1]}: {names[name]}" if (match := files[name]) else names[name] for name in found}
+
+
+def table(found: dict[str, dict[str, Usage]], archs: list[str]) -> str:
+    names = readable(found)
     width = max(len(name) for name in names.values())
     column = max([len(str(usage)) for each in found.values() for usage in each.values()] + [8])
     rows = [f"{'kernel':{width}}  " + "  ".join(f"{arch:{column}}" for arch in archs)]
@@ -100,7 +108,8 @@ def problems(found: dict[str, dict[str, Usage]], archs: list[str]) -> tuple[list
                if arch not in found[name] or found[name][arch].registers is None]  # fmt: skip
     if not kernels:
         missing.append("no kernel in the log: was it compiled with -Xptxas=-v, and afresh?")
-    spills = [f"{shortened(demangled([name])[0])} spills {usage.spilled} B on {arch}"
+    names = readable(found)
+    spills = [f"{names[name]} spills {usage.spilled} B on {arch}"
               for name, each in found.items() for arch, usage in each.items()
               if usage.spilled and not any(part in name for part in MAY_SPILL)]  # fmt: skip
     return missing, spills

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / ".ci" / "kernel_resources.py"
-KERNEL = "_ZN6uner3d4cuda12_GLOBAL__N_16encodeILi3EEEvPKfPfl"
+KERNEL = "_ZN6uner3d4cuda41_GLOBAL__N__37daf73b_9_encode_cu_b8627b306encodeILi3EEEvPKfPfl"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_row_for_each_kernel_and_a_column_for_each_architecture(script, tmp_pa
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split() == ["kernel", "sm_80", "sm_90"]
     encode, others = rows[1:3]
-    assert encode.startswith("encode<3>") and "32 registers " in encode
+    assert encode.startswith("encode: encode<3> ") and "32 registers " in encode
     assert encode.endswith("40 registers, 16 B stack, 400 B shared")
     assert others.startswith("other ") and "8 registers" in others and "9 registers" in others
     assert rows[-1] == "2 functions, 0 spills"
@@ -60,7 +60,8 @@ def test_a_spill_on_one_architecture_fails(script, tmp_path, capsys, arch):
     log = "".join(compiled(each, 255, spill=8 if each == arch else 0) for each in ("sm_80", "sm_90"))
     assert run(script, tmp_path, log) == 1
     printed = capsys.readouterr()
-    assert "24 B SPILLED" in printed.out and printed.err == f"kernel_resources: encode<3> spills 24 B on {arch}\n"
+    assert "24 B SPILLED" in printed.out
+    assert printed.err == f"kernel_resources: encode: encode<3> spills 24 B on {arch}\n"
 
 
 def test_a_spill_in_a_function_that_is_called_fails_too(script, tmp_path, capsys):
