@@ -1,6 +1,8 @@
 """The command line: every command's help, and errors as one line with exit code 1."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -68,6 +70,18 @@ def test_help_lists_every_command(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0 and [command for command in HELP if command not in text] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["cloud", "no/such/run", "-o", "x.ply"]], ids=["help", "error"])
+def test_python_dash_m_is_the_same_command(arguments, tmp_path, capsys):
+    done = subprocess.run([sys.executable, "-m", "uner3d", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    here = capsys.readouterr()
+    assert done.returncode == code and done.stderr == here.err
+    assert done.stdout.split()[:3] == here.out.split()[:3]
 
 
 def test_an_unknown_option_is_refused(scene, tmp_path, capsys):

@@ -32,7 +32,8 @@ __device__ __forceinline__ float weight_grad(const Args& a, const RayGrads<kChan
   if constexpr (kChannels == 0) {
     const float* colour = a.in.colour + sample * a.in.n_channels;
     const float* grad_colour = a.grad_colour + r * a.in.n_channels;
-    for (std::int64_t c = 0; c < a.in.n_channels; ++c) dot += __ldg(grad_colour + c) * __ldg(colour + c);
+    const int n_channels = static_cast<int>(a.in.n_channels);  // composite_rays.cuh bounds it; 64 bits would spill
+    for (int c = 0; c < n_channels; ++c) dot += __ldg(grad_colour + c) * __ldg(colour + c);
   } else {
 #pragma unroll
     for (int c = 0; c < kChannels; ++c) dot += from.colour[c] * __ldg(a.in.colour + sample * kChannels + c);
