@@ -102,17 +102,15 @@ class Watch(TorchDispatchMode):
 @contextlib.contextmanager
 def pretended_gpu() -> Iterator[Watch]:
     """The pretended GPU exists within this block, and its tensors work there alone."""
-    lifted = torch._C._only_lift_cpu_tensors()
-    to, autocast = nn.Module.to, torch.autocast
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) would lose its values
+    tensor, to, autocast = torch.tensor, nn.Module.to, torch.autocast
+    torch.tensor = _tensor(tensor)  # type: ignore[assignment]
     nn.Module.to = _module_to(to)  # type: ignore[method-assign]
     torch.autocast = _autocast(autocast)  # type: ignore[misc,assignment]
     try:
         with Watch() as watch:
             yield watch
     finally:
-        nn.Module.to, torch.autocast = to, autocast  # type: ignore[method-assign,misc]
-        torch._C._set_only_lift_cpu_tensors(lifted)
+        torch.tensor, nn.Module.to, torch.autocast = tensor, to, autocast  # type: ignore[method-assign,misc]
 
 
 def _values(t: Any) -> Any:
@@ -123,6 +121,15 @@ def _wrapped(t: Any, same: dict[int, OnGpu]) -> Any:
     if not isinstance(t, Tensor):
         return t
     return same[id(t)] if id(t) in same else OnGpu(t)
+
+
+def _tensor(original: Callable) -> Callable:
+    """torch.tensor makes tensors of "meta" out of the dispatcher's sight, and loses their values."""
+    def tensor(data: Any, *, device: torch.device | str | None = None, **options: Any) -> Tensor:
+        made = original(data, **options)
+        return made if device is None else made.to(device)
+
+    return tensor
 
 
 def _module_to(original: Callable) -> Callable:

@@ -24,7 +24,7 @@ def scene(tmp_path_factory):
 
 
 def fit(scene, run, device: str) -> api.Fitted:
-    return api.fit(scene, run=run, steps=[40, 80], rays=256, samples=16, grid=64, geometric_loss=0.0,
+    return api.fit(scene, run=run, steps=[20, 40], rays=256, samples=16, grid=64, geometric_loss=0.0,
                    precision="float32", device=device)  # fmt: skip
 
 

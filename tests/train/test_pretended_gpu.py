@@ -129,3 +129,11 @@ def test_the_pretended_gpu_lets_a_careful_program_be(gpu):
         assert y.device == DEVICE and gpu.uploads == 1
     host = x.cpu()
     torch.testing.assert_close(y.cpu(), torch.where(host > 0.5, host, 0.0).sum(0) + torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_tensors_made_on_the_pretended_gpu_keep_their_values(gpu):
+    for made in (torch.tensor([1.0, 2.0], device=DEVICE), torch.full((2,), 3.0, device=DEVICE) - torch.tensor(1.0)):
+        assert made.device == DEVICE and made.cpu().sum() > 2
+    with gpu.no_waiting():
+        torch.tensor([1.0], device=DEVICE)
+    assert gpu.uploads == 2
