@@ -51,7 +51,7 @@ void release_capsule(PyObject* capsule) {
 }
 
 // An uninitialised contiguous tensor as a DLPack capsule, of a type with this code (0: signed integers, 2: floats) and
-// `itemsize` bytes. None where memory is short, so that PyTorch's own allocator says so.
+// `itemsize` bytes. None where memory is short, so that PyTorch's own allocator says so, and where nothing is pooled.
 py::object output_tensor(std::vector<std::int64_t> shape, std::uint8_t code, std::int64_t itemsize) {
   auto output = std::make_unique<Output>();
   std::int64_t count = 1;
@@ -83,6 +83,7 @@ py::object output_tensor(std::vector<std::int64_t> shape, std::uint8_t code, std
 }  // namespace
 
 void bind_output(py::module_& m) {
+  m.attr("output_pooled") = cpu::PagePool::kPools;
   m.def("output_tensor", output_tensor);
   m.def("output_clear", [] { return cpu::PagePool::instance().clear(); });
   m.def("output_kept", [] { return cpu::PagePool::instance().n_kept(); });

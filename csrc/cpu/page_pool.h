@@ -30,6 +30,13 @@ class PagePool {
   // Blocks start at whole pages, but arrays that a kernel walks through together must not: a load from an address that
   // equals that of a recent store in its low 12 bits waits for it. Arrays start somewhere in the first kStagger bytes.
   static constexpr std::size_t kStagger = 4096;
+  // AddressSanitizer guards what comes from the C library, each array up to its last byte. Pages of our own, whose ends
+  // lie beyond the arrays and which live on when freed, would hide what it is to find.
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr bool kPools = false;
+#else
+  static constexpr bool kPools = true;
+#endif
 
   // Never destroyed: tensors may outlive everything else.
   static PagePool& instance() {
@@ -38,8 +45,9 @@ class PagePool {
   }
 
   // The block kept that fits best, unless it would waste more than a quarter; else a new one. Null where the system has
-  // no more memory to give.
+  // no more memory to give, and where nothing is pooled.
   PoolBlock take(std::size_t n_bytes) {
+    if (!kPools) return {};
     const std::size_t size = (n_bytes + kStagger + kPage - 1) / kPage * kPage;
     {
       const std::lock_guard lock(mutex_);

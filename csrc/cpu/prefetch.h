@@ -9,6 +9,7 @@ namespace uner3d::cpu {
 // one without effect, whose calls it drops.
 template <class T>
 inline __attribute__((always_inline)) void prefetch(const T* from, std::int64_t n) {
+  if (n <= 0) return;
   const char *at = reinterpret_cast<const char*>(from), *end = reinterpret_cast<const char*>(from + n);
   asm volatile("" ::"r"(at));
   for (; at < end; at += 64) __builtin_prefetch(at);

@@ -13,6 +13,7 @@ from uner3d.ops import _native
 from uner3d.ops._output import POOLED_FROM, empty_cpu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="outputs are pooled on Linux alone")
+pooled = pytest.mark.skipif(not _native.memory.output_pooled, reason="AddressSanitizer is to see each allocation")
 MIB = 1 << 20
 LIKE = torch.empty(0)
 
@@ -42,6 +43,7 @@ def test_is_a_tensor_as_any_other(dtype):
     assert torch.equal(torch.from_numpy(out.numpy().copy()), out.clone())
 
 
+@pooled
 def test_freed_memory_is_used_again():
     first = empty_cpu(LIKE, (4 * MIB,))
     assert kept() == 0
@@ -55,6 +57,7 @@ def test_freed_memory_is_used_again():
     del second
 
 
+@pooled
 def test_arrays_do_not_start_at_the_same_place_of_a_page():
     starts = [empty_cpu(LIKE, (MIB,)) for _ in range(4)]
     offsets = sorted(t.data_ptr() % 4096 for t in starts)
@@ -70,6 +73,7 @@ def test_a_block_much_too_large_is_left():
     del small
 
 
+@pooled
 def test_what_is_kept_has_a_limit():
     tensors = [empty_cpu(LIKE, (40 * MIB,)) for _ in range(5)]  # 800 MiB, never touched
     tensors.clear()
@@ -79,6 +83,7 @@ def test_what_is_kept_has_a_limit():
     assert kept() <= 512 * MIB
 
 
+@pooled
 def test_releasing_leaves_tensors_alone():
     x = torch.rand(20_000, 3)
     encoded = ops.positional_encoding(x, 10)
