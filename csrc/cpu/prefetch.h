@@ -16,4 +16,11 @@ inline __attribute__((always_inline)) void prefetch(const T* from, std::int64_t 
   __builtin_prefetch(end - 1);
 }
 
+// The same for values `ahead` of `from`, which may lie beyond the end of their array: no pointer is made to there.
+template <class T>
+inline __attribute__((always_inline)) void prefetch_ahead(const T* from, std::int64_t ahead, std::int64_t n) {
+  const auto at = reinterpret_cast<std::uintptr_t>(from) + static_cast<std::uintptr_t>(ahead) * sizeof(T);
+  prefetch(reinterpret_cast<const T*>(at), n);
+}
+
 }  // namespace uner3d::cpu

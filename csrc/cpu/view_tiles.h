@@ -13,7 +13,8 @@
 namespace uner3d::cpu {
 
 constexpr int kTile = 32;
-constexpr int kAhead = 8;  // taps between the fetch of a pixel and its use
+constexpr int kTilesAhead = 6;  // between the fetch of points in order and their use
+constexpr int kAhead = 8;       // taps between the fetch of a pixel and its use
 
 template <class T>
 struct PointTile {
@@ -30,6 +31,8 @@ void load_tile(const T* points, const std::uint32_t* order, std::int64_t base, s
   tile.n = static_cast<int>(std::min<std::int64_t>(kTile, end - begin));
   if (!order && tile.n == kTile) {  // the common case, free of branches
     const T* const from = points + 3 * begin;
+    // A stream of points crosses a page every few tiles, and there the processor's own prefetching ends.
+    prefetch_ahead(from, 3 * kTile * kTilesAhead, 3 * kTile);
 #pragma omp simd
     for (int p = 0; p < kTile; ++p) tile.index[p] = begin + p;
 #pragma omp simd
