@@ -59,7 +59,7 @@ def test_surfaces_and_clouds_are_those_of_the_cpu(fitted, gpu, tmp_path):
     (maps, agreed), (their_maps, their_agreed) = api.surfaces(moved), api.surfaces(fitted)
     assert maps.depth.device.type == agreed.points.device.type == "cpu"
     same = (maps.depth - their_maps.depth).abs() < 1e-3
-    assert same.float().mean() > 0.99 and (their_maps.depth > 0).float().mean() > 0.02
+    assert same.float().mean() > 0.99 and (their_maps.depth > 0).sum() > 20
     assert (agreed.kept == their_agreed.kept).float().mean() > 0.99
     try:
         cloud = api.generate(moved, points=2000)
