@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.tables import Row
 
 DPI = 100
-COLOURS = 48
+COLOURS = 128
 OURS = "#d62728"
 
 
@@ -37,7 +37,7 @@ def _save(figure: Figure, path: Path) -> None:
 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI)
-    picture = Image.open(buffer).convert("RGB").quantize(colors=COLOURS, method=Image.Quantize.MEDIANCUT)
+    picture = Image.open(buffer).convert("RGB").quantize(colors=COLOURS, method=Image.Quantize.FASTOCTREE)
     picture.save(path, optimize=True)
 
 
