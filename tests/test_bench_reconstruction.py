@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import bench_reconstruction as bench
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))  # at the end: the package under test is the installed one
+
+from benchmarks import bench_reconstruction as bench  # noqa: E402
 
 ROW = {"points": 12345, "steps": 700, "psnr": 30.0, "seconds": 60.5, "memory_mb": 900.0, "acc": 0.5, "comp": 0.25,
        "cd": 0.375, "f1": 0.9, "f2": 0.95, "out_all": 0.0, "col": 28.123, "cloud_psnr": 27.0}  # fmt: skip

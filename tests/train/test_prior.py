@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from toy import ball_depth, ball_photos, ring
 
-from tests.toy import ball_depth, ball_photos, ring
 from uner3d.train.photos import neighbours
 from uner3d.train.prior import Prior, match_photos, prior_loss
 
