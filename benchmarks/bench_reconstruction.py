@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._child import run_module
 from benchmarks._timing import environment, write_json
 
 COLUMNS = ["scene", "preset", "masks", "seed", "minutes", "downscale", "steps", "points", "acc", "comp", "cd", "f1",
@@ -35,13 +34,13 @@ def run_name(scene: Path, preset: str, seed: int, args: argparse.Namespace) -> s
 
 
 def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.Namespace) -> None:
-    """The command, in a process of its own; raises CalledProcessError with its words where it fails."""
-    command = [sys.executable, "-m", "uner3d.cli", "reconstruct", str(scene), "-o", str(out), "--preset", preset,
-               "--seed", str(seed), "--minutes", str(args.minutes), "--masks", args.masks, "--downscale",
-               str(args.downscale), "--overwrite", "--quiet"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    """The command, in a process of its own; raises RuntimeError with its words where it fails."""
+    command = ["reconstruct", str(scene.resolve()), "-o", str(out.resolve()), "--preset", preset, "--seed", str(seed),
+               "--minutes", str(args.minutes), "--masks", args.masks, "--downscale", str(args.downscale),
+               "--overwrite", "--quiet"]  # fmt: skip
+    done = run_module("uner3d.cli", *command)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])}: exit code {done.returncode}: {done.stderr.strip()}")
+        raise RuntimeError(f"uner3d {' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
 
 
 def measure(scene: Path, out: Path) -> dict[str, Any]:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks._child import run_module
 from benchmarks._clouds import cloud, queries_near
-from benchmarks._timing import ROOT
 
 SMALL = 1000  # points of the search that loads libraries and starts threads before anything is measured
 
 
 def measure_apart(peer: str, kind: str, n: int, m: int, k: int, threads: int) -> dict[str, float]:
     """:func:`measure` in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.peers.memory", peer, kind, *map(str, (n, m, k, threads))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_module("benchmarks.peers.memory", peer, kind, *map(str, (n, m, k, threads)))
     if done.returncode:
         raise RuntimeError(f"{peer}: its memory could not be measured: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
