@@ -1,7 +1,8 @@
 // Memory for the large outputs and the scratch of the CPU kernels. The C library maps a large array afresh at every
 // allocation and gives it back when it is freed, and the first touch of a page costs many times what a kernel spends on
 // filling it (1.4 microseconds for 4 KiB on a virtual machine, where a write takes 0.1). So freed blocks are kept, up
-// to a limit, and made of 2 MiB pages where the system has them.
+// to a limit, and made of 2 MiB pages where the system has them. Of blocks above half that limit one is kept besides,
+// the last, if it is no more than a sixteenth of what the process may use.
 #pragma once
 
 #include <atomic>
@@ -10,11 +11,14 @@
 #include <mutex>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+
+#include "memory_limit.h"
 
 namespace uner3d::cpu {
 
@@ -26,7 +30,7 @@ struct PoolBlock {
 class PagePool {
  public:
   static constexpr std::size_t kPage = std::size_t(2) << 20;
-  static constexpr std::size_t kLimit = std::size_t(512) << 20;  // of what is kept
+  static constexpr std::size_t kLimit = std::size_t(512) << 20;  // of what is kept, less the large block
   // Blocks start at whole pages, but arrays that a kernel walks through together must not: a load from an address that
   // equals that of a recent store in its low 12 bits waits for it. Arrays start somewhere in the first kStagger bytes.
   static constexpr std::size_t kStagger = 4096;
@@ -51,10 +55,11 @@ class PagePool {
     const std::size_t size = (n_bytes + kStagger + kPage - 1) / kPage * kPage;
     {
       const std::lock_guard lock(mutex_);
+      if (large_.n_bytes >= size && fits(large_, size)) return std::exchange(large_, {});
       auto best = kept_.end();
       for (auto block = kept_.begin(); block != kept_.end(); ++block)
         if (block->n_bytes >= size && (best == kept_.end() || block->n_bytes < best->n_bytes)) best = block;
-      if (best != kept_.end() && best->n_bytes <= size + size / 4) {
+      if (best != kept_.end() && fits(*best, size)) {
         const PoolBlock block = *best;
         kept_.erase(best);
         n_kept_ -= block.n_bytes;
@@ -71,6 +76,9 @@ class PagePool {
   void give(PoolBlock block) {
     if (!block.data) return;
     const std::lock_guard lock(mutex_);
+    if (block.n_bytes > kLimit / 2 && block.n_bytes <= large_limit_) std::swap(block, large_);
+    if (block.n_bytes > kLimit / 2) return drop(block);
+    if (!block.data) return;
     kept_.push_back(block);
     n_kept_ += block.n_bytes;
     while (n_kept_ > kLimit) drop_first();
@@ -79,22 +87,29 @@ class PagePool {
   // Gives all that is kept back to the system; returns the number of bytes.
   std::size_t clear() {
     const std::lock_guard lock(mutex_);
-    const std::size_t n_bytes = n_kept_;
+    const std::size_t n_bytes = n_kept_ + large_.n_bytes;
     while (!kept_.empty()) drop_first();
+    drop(std::exchange(large_, {}));
     return n_bytes;
   }
 
   std::size_t n_kept() {
     const std::lock_guard lock(mutex_);
-    return n_kept_;
+    return n_kept_ + large_.n_bytes;
   }
 
  private:
+  static bool fits(const PoolBlock& block, std::size_t size) { return block.n_bytes <= size + size / 4; }
+
+  static void drop([[maybe_unused]] PoolBlock block) {
+#if defined(__linux__)
+    if (block.data) munmap(block.data, block.n_bytes);
+#endif
+  }
+
   void drop_first() {
     n_kept_ -= kept_.front().n_bytes;
-#if defined(__linux__)
-    munmap(kept_.front().data, kept_.front().n_bytes);
-#endif
+    drop(kept_.front());
     kept_.erase(kept_.begin());
   }
 
@@ -118,6 +133,8 @@ class PagePool {
 
   std::mutex mutex_;
   std::vector<PoolBlock> kept_;  // in the order they came
+  PoolBlock large_;
+  const std::size_t large_limit_ = memory_limit() / 16;
   std::size_t n_kept_ = 0;
   std::atomic<std::size_t> n_started_{0};
 };

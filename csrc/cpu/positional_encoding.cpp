@@ -14,13 +14,14 @@ namespace {
 
 constexpr std::int64_t kBlock = 192;  // coordinates of a block: a multiple of every vector length, and of 3
 constexpr std::int64_t kPad = 16;     // pieces of 3 are moved as 4; and rows stay aligned to 64 bytes
+constexpr std::int64_t kRow = kBlock + kPad;
 constexpr std::int64_t kGrainBytes = std::int64_t(4) << 20;  // of output per chunk: several large pages
 
 template <class T>
 struct alignas(64) Block {
   T turn[kBlock];
-  T sine[kMaxOctaves][kBlock + kPad];
-  T cosine[kMaxOctaves][kBlock + kPad];
+  T sine[kMaxOctaves][kRow];
+  T cosine[kMaxOctaves][kRow];
 };
 
 // Copies one piece. D is its length where known at compile time, else 0. With `may_spill`, what lies one behind the end
@@ -31,6 +32,22 @@ inline void copy_piece(T* dst, const T* src, std::int64_t length) {
     for (std::int64_t k = 0; k < length; ++k) dst[k] = src[k];
   } else {
     std::memcpy(dst, src, sizeof(T) * (D == 3 && may_spill ? 4 : D));
+  }
+}
+
+// Writes the sines and cosines of one point at one octave; what lies behind them may be overwritten.
+template <class T, int D>
+inline void write_octave(T* dst, const T* sine, const T* cosine, std::int64_t d, std::int64_t span) {
+  if constexpr (D == 3) {
+    typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+    Four s, c;
+    std::memcpy(&s, sine, sizeof s);
+    std::memcpy(&c, cosine, sizeof c);
+    const auto both = __builtin_shufflevector(s, c, 0, 1, 2, 4, 5, 6, -1, -1);
+    std::memcpy(dst, &both, sizeof both);
+  } else {
+    copy_piece<T, D, true>(dst, sine, span);
+    copy_piece<T, D, true>(dst + d, cosine, span);
   }
 }
 
@@ -61,35 +78,42 @@ void load_turns(const T* x, std::int64_t d, const Part& part, Block<T>& block) {
 
 template <class T>
 void encode_block(const T* weights, int n_octaves, Block<T>& block) {
-  for (int octave = 0; octave < n_octaves; ++octave) {
+  for (int octave = 0; octave < n_octaves; octave += 2) {
+    const int second = octave + 1 < kMaxOctaves ? octave + 1 : octave;  // of an odd number the last is computed in vain
     T *sine = block.sine[octave], *cosine = block.cosine[octave];
-    const T weight = weights[octave];
+    T *sine2 = block.sine[second], *cosine2 = block.cosine[second];
+    const T weight = weights[octave], weight2 = weights[second];
 #pragma omp simd
     for (std::int64_t j = 0; j < kBlock; ++j) {
-      T s, c;
+      T s, c, s2, c2;
       core::sincospi_turn(block.turn[j], s, c);
+      core::double_angle(s, c, s2, c2);
       sine[j] = weight * s;
       cosine[j] = weight * c;
-      block.turn[j] = core::next_octave(block.turn[j]);
+      sine2[j] = weight2 * s2;
+      cosine2[j] = weight2 * c2;
+      block.turn[j] = core::skip_octave(block.turn[j]);
     }
   }
 }
 
 template <class T, int D>
 void write_rows(const PositionalEncodingArgs<T>& a, const Part& part, const Block<T>& block) {
-  const std::int64_t head = a.include_input ? a.d : 0, width = head + 2 * a.d * a.n_octaves;
-  const std::int64_t span = D ? D : part.span;
-  for (std::int64_t p = 0; p < part.n_points; ++p) {
-    T* row = a.out + (part.first + p) * width + part.k;
-    if (head) copy_piece<T, D, false>(row, a.x + (part.first + p) * a.d + part.k, span);
+  // Copies: what is stored below might else be a.d, for all that the compiler knows.
+  const std::int64_t d = D ? D : a.d, span = D ? D : part.span, n_points = part.n_points;
+  const std::int64_t head = a.include_input ? d : 0, width = head + 2 * d * a.n_octaves;
+  const int last = a.n_octaves - 1;
+  const T* x = a.x + part.first * d + part.k;
+  T* row = a.out + part.first * width + part.k;
+  for (std::int64_t p = 0; p < n_points; ++p, row += width) {
+    if (head) copy_piece<T, D, false>(row, x + p * d, span);
     T* dst = row + head;
-    for (int octave = 0; octave < a.n_octaves - 1; ++octave, dst += 2 * a.d) {
-      copy_piece<T, D, true>(dst, block.sine[octave] + p * span, span);
-      copy_piece<T, D, true>(dst + a.d, block.cosine[octave] + p * span, span);
-    }
-    if (a.n_octaves > 0) {  // another thread may own what lies behind the row
-      copy_piece<T, D, true>(dst, block.sine[a.n_octaves - 1] + p * span, span);
-      copy_piece<T, D, false>(dst + a.d, block.cosine[a.n_octaves - 1] + p * span, span);
+    const T *sine = block.sine[0] + p * span, *cosine = block.cosine[0] + p * span;
+    for (int octave = 0; octave < last; ++octave, dst += 2 * d, sine += kRow, cosine += kRow)
+      write_octave<T, D>(dst, sine, cosine, d, span);
+    if (last >= 0) {  // another thread may own what lies behind the row
+      copy_piece<T, D, true>(dst, sine, span);
+      copy_piece<T, D, false>(dst + d, cosine, span);
     }
   }
 }
@@ -114,15 +138,21 @@ void read_rows(const PositionalEncodingGradArgs<T>& a, const Part& part, Block<T
 
 template <class T>
 void differentiate_block(const T* weights, int n_octaves, Block<T>& block, T* grad) {
-  for (int octave = 0; octave < n_octaves; ++octave) {
+  for (int octave = 0; octave < n_octaves; octave += 2) {
+    const bool both = octave + 1 < n_octaves;
+    const int second = both ? octave + 1 : octave;
     const T *grad_sine = block.sine[octave], *grad_cosine = block.cosine[octave];
+    const T *grad_sine2 = block.sine[second], *grad_cosine2 = block.cosine[second];
     const T rate = core::octave_rate(weights[octave], octave);
+    const T rate2 = both ? core::octave_rate(weights[second], second) : T(0);
 #pragma omp simd
     for (std::int64_t j = 0; j < kBlock; ++j) {
-      T s, c;
+      T s, c, s2, c2;
       core::sincospi_turn(block.turn[j], s, c);
-      grad[j] += core::encoding_gradient(rate, s, c, grad_sine[j], grad_cosine[j]);
-      block.turn[j] = core::next_octave(block.turn[j]);
+      core::double_angle(s, c, s2, c2);
+      grad[j] += core::encoding_gradient(rate, s, c, grad_sine[j], grad_cosine[j]) +
+                 core::encoding_gradient(rate2, s2, c2, grad_sine2[j], grad_cosine2[j]);
+      block.turn[j] = core::skip_octave(block.turn[j]);
     }
   }
 }

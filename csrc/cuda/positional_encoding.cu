@@ -38,12 +38,16 @@ __device__ __forceinline__ void encode(const Args& a, float x, float* row, std::
   if (a.include_input) row[k] = x;
   float* out = row + head(a) + k;
   float turn = core::reduce_turn(x);
-  for (int octave = 0; octave < a.n_octaves; ++octave, out += 2 * a.d) {
+  for (int octave = 0; octave < a.n_octaves; octave += 2, out += 4 * a.d) {
     float s, c;
     core::sincospi_turn(turn, s, c);
     out[0] = a.weights[octave] * s;
     out[a.d] = a.weights[octave] * c;
-    turn = core::next_octave(turn);
+    if (octave + 1 == a.n_octaves) break;
+    core::double_angle(s, c, s, c);
+    out[2 * a.d] = a.weights[octave + 1] * s;
+    out[3 * a.d] = a.weights[octave + 1] * c;
+    turn = core::skip_octave(turn);
   }
 }
 
@@ -52,11 +56,15 @@ __device__ __forceinline__ float differentiate(const GradArgs& a, float x, const
   float sum = a.include_input ? grad_row[k] : 0.0f;
   const float* grad = grad_row + head(a) + k;
   float turn = core::reduce_turn(x);
-  for (int octave = 0; octave < a.n_octaves; ++octave, grad += 2 * a.d) {
+  for (int octave = 0; octave < a.n_octaves; octave += 2, grad += 4 * a.d) {
     float s, c;
     core::sincospi_turn(turn, s, c);
     sum += core::encoding_gradient(core::octave_rate(a.weights[octave], octave), s, c, grad[0], grad[a.d]);
-    turn = core::next_octave(turn);
+    if (octave + 1 == a.n_octaves) break;
+    core::double_angle(s, c, s, c);
+    sum += core::encoding_gradient(core::octave_rate(a.weights[octave + 1], octave + 1), s, c, grad[2 * a.d],
+                                   grad[3 * a.d]);
+    turn = core::skip_octave(turn);
   }
   return sum;
 }

@@ -78,9 +78,20 @@ def test_what_is_kept_has_a_limit():
     tensors = [empty_cpu(LIKE, (40 * MIB,)) for _ in range(5)]  # 800 MiB, never touched
     tensors.clear()
     assert 0 < kept() <= 512 * MIB
-    huge = empty_cpu(LIKE, (160 * MIB,))  # more than the limit by itself
-    del huge
-    assert kept() <= 512 * MIB
+
+
+@pooled
+def test_one_large_block_is_kept_besides():
+    first, second = (empty_cpu(LIKE, (n * MIB,)) for n in (80, 90))  # never touched
+    address = first.data_ptr() // (2 * MIB)
+    del second, first
+    assert 320 * MIB <= kept() <= 330 * MIB  # the last alone
+    small = [empty_cpu(LIKE, (40 * MIB,)) for _ in range(5)]
+    small.clear()
+    assert empty_cpu(LIKE, (80 * MIB,)).data_ptr() // (2 * MIB) == address
+    enormous = empty_cpu(LIKE, (4096 * MIB,))  # 16 GiB, more than a sixteenth of what this machine can have
+    del enormous
+    assert kept() <= 842 * MIB
 
 
 @pooled

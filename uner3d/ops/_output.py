@@ -39,7 +39,9 @@ def empty_cpu(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = No
 
 
 def release_memory() -> int:
-    """Give the memory that CPU outputs have left for later ones (at most 512 MiB) back to the system.
+    """Give the memory that CPU outputs have left for later ones back to the system.
+
+    That is at most 512 MiB and one larger block, of up to a sixteenth of what the machine or its container has.
 
     Returns the number of bytes. Tensors in use are not touched.
     """
