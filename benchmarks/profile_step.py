@@ -1,6 +1,7 @@
 """Where the time of a training step goes: PyTorch's profiler over some steps of a fit, by operation.
 
-python -m benchmarks.profile_step SCENE [--preset base] [--warm 120] [--groups 10] [--rows 14] [--masks off] [--trace FILE]
+python -m benchmarks.profile_step SCENE [--preset base] [--masks off] [--warm 120] [--groups 10] [--rows 14]
+                                        [--trace FILE]
 
 The first ``--warm`` steps are not profiled: the density grid must have learnt what is empty. Times are those of the
 calling thread, without what an operation calls in turn; the ops of this package stand under their names (uner3d::...).
@@ -47,7 +48,8 @@ def main() -> None:
         for _ in range(args.groups):
             trainer.run_group(schedule, config.reuse_maps)
     seconds, n_steps = time.perf_counter() - begin, trainer.step - first
-    print(f"{args.scene.name}, {args.preset}, {torch.get_num_threads()} threads: {1000 * seconds / n_steps:.0f} ms a step")
+    price = 1000 * seconds / n_steps
+    print(f"{args.scene.name}, {args.preset}, {torch.get_num_threads()} threads: {price:.0f} ms a step")
     show(record, n_steps, args.rows)
     if args.trace:
         record.export_chrome_trace(str(args.trace))

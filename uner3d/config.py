@@ -33,6 +33,7 @@ class Config:
 
     minutes: float = 5.0  # budget of the whole command; steps are calibrated from it once
     steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
+    knots: list[list[float]] | None = None  # [step, progress] where the number of fine steps was corrected under way
     coarse_share: float = 0.35  # of the steps, at half resolution
     octaves: int = 9
     open_octaves: float = 0.4  # share of the steps over which the octaves open

@@ -4,7 +4,9 @@ import time
 
 import pytest
 
-from uner3d.train.pace import Pace
+from uner3d.config import preset_config
+from uner3d.train.pace import Pace, Prices
+from uner3d.train.schedule import Schedule
 
 
 @pytest.fixture
@@ -14,36 +16,82 @@ def clock(monkeypatch):
     return now
 
 
+def pace_of(steps: list[int], seconds: float, fine: float = 1.0, idw: float | None = None) -> Pace:
+    """A plan whose coarse steps were priced at 1; the coarse stage takes 0.35, the IDW loss joins at 0.8."""
+    return Pace(steps, 1000 + seconds, Prices(1.0, fine, fine if idw is None else idw, 0.35, 0.8))
+
+
 def run_coarse(pace: Pace, clock: list[float], seconds: float, group: int = 2) -> list[int] | None:
     """The coarse stage at a price; what the pace says at the first fine step."""
     for step in range(0, pace.steps[0], group):
-        assert pace.corrected(step) is None
+        assert pace.corrected(step, 0.35 * step / pace.steps[0]) is None
         clock[0] += group * seconds
-    return pace.corrected(pace.steps[0])
+    return pace.corrected(pace.steps[0], 0.35)
+
+
+def run_fine(pace: Pace, clock: list[float], price) -> tuple[int, list[int]]:
+    """The whole fit by ``price(step)``, as `fit` runs it: the steps done, and those at which the plan was changed."""
+    config = preset_config("base", steps=pace.steps, coarse_share=0.35)
+    schedule, step, changed = Schedule(config, 400), 0, []
+    while step < schedule.n_steps:
+        progress = schedule.progress(step)
+        if corrected := pace.corrected(step, progress):
+            config.steps = corrected
+            if step > schedule.n_coarse:
+                config.knots = [*(config.knots or []), [step, progress]]
+            schedule = Schedule(config, 400)
+            assert schedule.progress(step) == pytest.approx(progress)
+            changed.append(step)
+        clock[0] += price(step)
+        step += 1
+    assert schedule.progress(step) == pytest.approx(1)
+    return step, changed
+
+
+def test_prices_between_progresses():
+    prices = Prices(1.0, 2.0, 4.0, 0.4, 0.8)
+    assert prices.mean(0, 1) == pytest.approx(0.4 + 0.8 + 0.8)
+    assert prices.mean(0.2, 0.6) == pytest.approx(1.5) and prices.mean(0.9, 1) == pytest.approx(4)
+    assert Prices(1.0, 2.0, 4.0, 0.4, 0.1).mean(0.4, 1) == pytest.approx(4)  # the loss joins with the fine stage
 
 
 def test_steps_cheaper_than_thought_make_room_for_more(clock):
-    pace = Pace([100, 200], deadline=1000 + 60, fine_over_coarse=2.0)
+    pace = pace_of([100, 200], 60, fine=2.0)
     assert run_coarse(pace, clock, 0.1) == [100, pytest.approx(250, abs=1)]  # 50 s are left, a fine step takes 0.2
 
 
 def test_the_first_steps_do_not_count(clock):
     """A fresh field is slow; what the second half of the stage costs is what goes on."""
-    pace = Pace([100, 200], deadline=1000 + 90, fine_over_coarse=1.0)
+    pace = pace_of([100, 200], 90)
     for step in range(0, 100, 2):
-        assert pace.corrected(step) is None
+        assert pace.corrected(step, 0.35 * step / 100) is None
         clock[0] += 2 * (0.5 if step < 50 else 0.1)
-    assert pace.corrected(100) == [100, pytest.approx(600, abs=1)]
+    assert pace.corrected(100, 0.35) == [100, pytest.approx(600, abs=1)]
 
 
 def test_corrections_are_bounded(clock):
-    late = Pace([100, 200], deadline=1000 + 1, fine_over_coarse=1.0)
+    late = pace_of([100, 200], 1)
     assert run_coarse(late, clock, 1.0) == [100, 50]
-    early = Pace([100, 200], deadline=clock[0] + 1e6, fine_over_coarse=1.0)
+    early = pace_of([100, 200], clock[0] + 1e6)
     assert run_coarse(early, clock, 0.01) == [100, 800]
 
 
+def test_a_plan_that_holds_is_left_alone(clock):
+    steps, changed = run_fine(pace_of([350, 650], 350 + 650 * 2, fine=2.0), clock, lambda step: 1 if step < 350 else 2)
+    assert steps == 1000 and changed == []
+
+
+@pytest.mark.parametrize("slow", [range(0, 150), range(200, 300), range(500, 600)])
+def test_a_machine_that_is_busy_for_a_while_costs_no_more_than_that(clock, slow):
+    """Four times the price for some steps, in the calibration too where they are the first ones."""
+    planned = 1000 if slow.start else 250
+    pace = pace_of([round(0.35 * planned), planned - round(0.35 * planned)], 1000)
+    steps, _ = run_fine(pace, clock, lambda step: 4.0 if step in slow else 1.0)
+    lost = 3 * len(slow)  # seconds, in which as many steps would have been done
+    assert 0.85 * (1000 - lost) <= steps and clock[0] - 1000 <= 1000 * 1.15
+
+
 @pytest.mark.parametrize("n_coarse", [0, 1, 9])
-def test_without_coarse_steps_to_go_by_the_plan_stays(clock, n_coarse):
-    pace = Pace([n_coarse, 200], deadline=1000 + 60, fine_over_coarse=2.0)
-    assert all(pace.corrected(step) is None for step in range(0, 20, 2))
+def test_without_coarse_steps_to_go_by_the_plan_stays_at_first(clock, n_coarse):
+    pace = pace_of([n_coarse, 200], 60, fine=2.0)
+    assert all(pace.corrected(step, 0.35 + 0.65 * step / 200) is None for step in range(0, 20, 2))

@@ -64,3 +64,10 @@ def test_a_fit_of_one_stage_goes_all_the_way():
     for steps in ([0, 100], [100, 0]):
         s = Schedule(preset_config("base", steps=steps), 400)
         assert s.progress(0) == 0 and s.progress(99) == pytest.approx(0.99)
+
+
+def test_a_correction_under_way_changes_nothing_that_was_done():
+    before = schedule()
+    after = Schedule(preset_config("base", steps=[350, 900], knots=[[700, before.progress(700)]]), 400)
+    assert all(before.at(step) == after.at(step) for step in range(701))
+    assert after.progress(1250) == pytest.approx(1) and before.progress(800) > after.progress(800)

@@ -50,8 +50,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     state.safetensors}.
 
     ``deadline`` (time.monotonic()) is what step counts are calibrated for where ``config.steps`` is None, and corrected
-    once where the coarse stage ends; otherwise only steps count. ``resume`` goes on from the saved state to the same
-    bytes as an uninterrupted run (CPU, same number of threads). ``progress`` is called after each group of steps on the
+    where the coarse stage ends and three times after; otherwise only steps count. ``resume`` goes on from the saved
+    state to the same bytes as an uninterrupted run (CPU, same number of threads). ``progress`` is called after each group of steps on the
     CPU, on a GPU where values were read. Raises Interrupted after Ctrl-C, with everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,11 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     with log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
-            if pace is not None and (corrected := pace.corrected(trainer.step)):
-                config.steps, pace = corrected, None
+            progressed = schedule.progress(trainer.step)
+            if pace is not None and (corrected := pace.corrected(trainer.step, progressed)):
+                config.steps = corrected
+                if trainer.step > schedule.n_coarse:
+                    config.knots = [*(config.knots or []), [trainer.step, progressed]]
                 schedule = Schedule(config, world.photos[1].size[1])
                 write_json(run / "config.json", config.to_json())
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))

@@ -1,10 +1,12 @@
-"""How many steps fit into a time budget: a calibration before the fit, and one correction in the middle of it."""
+"""How many steps fit into a time budget: a calibration before the fit, and corrections in the course of it."""
 
 from __future__ import annotations
 
 import copy
 import time
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from uner3d.config import Config
 from uner3d.device import synchronise
@@ -19,40 +21,71 @@ WARM_SHARE = 0.06  # of the budget, at most, before steps are timed
 TRIAL_STEPS = 1000  # length of the fit whose stages the calibration samples
 TIMED_GROUPS = 5
 LEAST_COARSE = 10  # coarse steps whose price says anything
+CHECKS = (0.25, 0.5, 0.75)  # of the fine stage: where its length is corrected once more
+SLACK = 0.05  # relative change of what is left that is not worth a correction
+
+
+class Prices(NamedTuple):
+    """What a step costs in the coarse stage, in the fine one, and there with the IDW loss, in any unit; the progress at
+    which the last two begin."""
+
+    coarse: float
+    fine: float
+    idw: float
+    fine_from: float
+    idw_from: float
+
+    def mean(self, begin: float, end: float) -> float:
+        """Mean price between two progresses."""
+        knots = (0.0, self.fine_from, max(self.idw_from, self.fine_from), 1.0)
+        lengths = [max(0.0, min(end, b) - max(begin, a)) for a, b in pairwise(knots)]
+        return sum(n * p for n, p in zip(lengths, self[:3], strict=True)) / max(sum(lengths), 1e-9)
 
 
 @dataclass
 class Pace:
-    """The first plan, and what is needed to correct it where the coarse stage ends.
+    """The plan, and what is needed to correct it under way.
 
-    steps: [coarse, fine]. deadline: of the last step, by time.monotonic(). fine_over_coarse: price of a fine step in
-    coarse ones.
+    steps: [coarse, fine]. deadline: of the last step, by time.monotonic(). prices: as the calibration found them; what
+    steps cost in fact only has to stay in proportion.
     """
 
     steps: list[int]
     deadline: float
-    fine_over_coarse: float
-    _halfway: tuple[int, float] | None = None
+    prices: Prices
+    _since: tuple[int, float, float] | None = None  # step, progress and time from which prices are measured
+    _checks: list[float] | None = None  # progresses of the corrections to come
 
-    def corrected(self, step: int) -> list[int] | None:
-        """To be asked before every group of steps; once, at the first fine one, the steps that fit by then.
+    def corrected(self, step: int, progress: float) -> list[int] | None:
+        """To be asked before every group of steps: the steps that fit by the deadline, at the first fine one and three
+        times after; None where the plan stays.
 
         What a step costs depends on how much of the space is empty, which the calibration's few steps have not found
-        out. The steps of the coarse stage do not depend on the number of the fine ones, so that this number can still
-        be changed here.
+        out, and on what else the machine does. The steps of the coarse stage do not depend on the number of the fine
+        ones, so that this number can still be changed.
         """
         n_coarse, n_fine = self.steps
-        if n_coarse < LEAST_COARSE:
+        share = self.prices.fine_from
+        if self._checks is None:
+            first = [share] if n_coarse >= LEAST_COARSE else []
+            self._checks = first + [share + (1 - share) * part for part in CHECKS]
+        if self._since is None:
+            if progress >= (share / 2 if n_coarse >= LEAST_COARSE else share):
+                self._since = (step, progress, time.monotonic())
             return None
-        if self._halfway is None and step >= n_coarse // 2:
-            self._halfway = (step, time.monotonic())
-        if step < n_coarse or self._halfway is None or self._halfway[0] >= step:
+        first_step, first_progress, begin = self._since
+        if not self._checks or progress < self._checks[0] - 1e-9 or step <= first_step:
             return None
-        first, begin = self._halfway
-        now = time.monotonic()
-        price = self.fine_over_coarse * (now - begin) / (step - first)
-        fitting = int((self.deadline - now) / max(price, 1e-9))
-        return [n_coarse, min(max(fitting, n_fine // 4, 1), 4 * n_fine)]
+        self._checks.pop(0)
+        now, left = time.monotonic(), n_coarse + n_fine - step
+        scale = (now - begin) / (step - first_step) / self.prices.mean(first_progress, progress)
+        fitting = int((self.deadline - now) / max(scale * self.prices.mean(progress, 1.0), 1e-9))
+        self._since = (step, progress, now)
+        fitting = min(max(fitting, left // 4, 1), 4 * left)
+        if abs(fitting - left) <= SLACK * left:
+            return None
+        self.steps = [n_coarse, step - n_coarse + fitting]
+        return self.steps
 
 
 def calibrate(world: World, config: Config, deadline: float, trunk_cache: TrunkCache | None = None) -> Pace:
@@ -72,11 +105,9 @@ def calibrate(world: World, config: Config, deadline: float, trunk_cache: TrunkC
     share, idw_from = config.coarse_share, max(config.idw_from, config.coarse_share)
     coarse, fine, idw = (price(trainer, schedule, at) for at in (0.9 * share, 0.5 * (share + idw_from),
                                                                  0.5 * (min(idw_from, 1) + 1)))  # fmt: skip
-    idw_share = max(0.0, 1 - idw_from)
-    late = ((1 - share - idw_share) * fine + idw_share * idw) / max(1 - share, 1e-6)
-    n_steps = int(max(1.0, deadline - time.monotonic()) / (share * coarse + (1 - share) * late))
-    steps = split_steps(max(n_steps, 2 * config.reuse_maps), share)
-    return Pace(steps, deadline, late / coarse)
+    prices = Prices(coarse, fine, idw, share, idw_from)
+    n_steps = int(max(1.0, deadline - time.monotonic()) / prices.mean(0.0, 1.0))
+    return Pace(split_steps(max(n_steps, 2 * config.reuse_maps), share), deadline, prices)
 
 
 def price(trainer: Trainer, schedule: Schedule, progress: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from uner3d.config import Config
 
 LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
@@ -31,15 +33,15 @@ class Schedule:
         self.config = config
         self.n_coarse, self.n_steps = config.steps[0], sum(config.steps)
         self.coarse_reduction = 2 if photo_width >= LEAST_HALVED else 1
+        n_fine = self.n_steps - self.n_coarse
+        share = config.coarse_share if self.n_coarse and n_fine else float(n_fine == 0)
+        knots = [(0, 0.0), (self.n_coarse, share), *map(tuple, config.knots or ()), (self.n_steps, 1.0)]
+        self._steps, self._progress = zip(*knots, strict=True)
 
     def progress(self, step: int) -> float:
-        """How far the fit is at a step, 0 to 1: the coarse stage always ends at ``coarse_share``, so that what a coarse
-        step does is not changed by a new count of the fine ones."""
-        n_fine = self.n_steps - self.n_coarse
-        share = self.config.coarse_share if self.n_coarse and n_fine else float(n_fine == 0)
-        if step < self.n_coarse:
-            return share * step / self.n_coarse
-        return share + (1 - share) * (step - self.n_coarse) / max(1, n_fine)
+        """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the number
+        of fine ones was corrected, so that a new number changes nothing that has been done."""
+        return float(np.interp(step, self._steps, self._progress))
 
     def at(self, step: int) -> Stage:
         """What step ``step`` (0-based) uses."""
