@@ -1,5 +1,7 @@
 """Free space: a bright point before a photo's bare background is contradicted, a hidden or dark one is not."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from toy import RADIUS, ball_maps, ball_photos, ring
@@ -55,3 +57,15 @@ def test_agreement_drops_a_surface_that_overhangs_the_silhouette(scene):
     carved = agree(large, photos, neighbours(photos), WHITE)
     assert carved.kept.sum() < plain.kept.sum()
     assert not (carved.kept & ~plain.kept).any()
+
+
+def test_black_background_ends_where_the_object_is_lit():
+    """A rim and a crack of the same grey: the rim hangs together with the black around it, the crack does not."""
+    image = torch.zeros(40, 60, 3, dtype=torch.uint8)
+    image[10:30, 10:50] = 36
+    image[12:28, 12:48] = 150
+    image[18:22, 20:30] = 36
+    photos = SimpleNamespace(images=image[None])
+    bare = bare_pixels(photos, torch.zeros(3))[0]
+    assert bare[:12].all() and bare[:, :12].all() and not bare[12:28, 12:48].any()
+    assert not bare_pixels(photos, WHITE).any()

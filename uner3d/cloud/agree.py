@@ -11,7 +11,7 @@ from torch import Tensor
 from uner3d import ops
 from uner3d.train.photos import Ranking
 
-from .free_space import bare_pixels, contradictions
+from .free_space import BLACK, bare_pixels, contradictions
 from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
 
@@ -19,7 +19,6 @@ PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
 CONFIRMED = 0.6  # correlation that confirms a point for which only one other view could be found
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
-BLACK, UNLIT = 0.1, 0.2  # brightest channel of a black background, and of what cannot be told from it
 PATCH = 5  # samples along each side of an NCC patch
 
 
@@ -47,8 +46,8 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
     a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it. Depths of one
     field agree with themselves easily, so the photos have a say: where the patches around the point have texture, they
-    must correlate, and where one shows the bare ``background`` (3,), nothing else can be. In front of a black one, what
-    is nearly black itself and without texture (the cloth an object stands on) is background.
+    must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one, all
+    that is nearly black and hangs together with it (the cloth an object stands on) is a part.
     """
     n_views, height, width = maps.depth.shape
     needed = min(3, max(n_views - 1, 1))
@@ -72,8 +71,6 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         textured = ~ncc.isnan()
         met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
         kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
-        if background is not None and photos.masks is None and float(background.max()) < BLACK:
-            kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
@@ -89,24 +86,23 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
 
 
 def _carve_free_space(maps: SurfaceMaps, agreed: Agreed, photos, background: Tensor) -> None:
-    """Drop points that would hide a background which a photo shows."""
+    """Drop points that would hide a background which a photo shows, and what an unlit surface in front of a black one
+    took from there (a window of matching that reaches across a silhouette finds the object beside it)."""
     bare = bare_pixels(photos, background)
     for view in range(len(maps.depth)):
         index = agreed.kept[view].view(-1).nonzero()[:, 0]
-        colours = photos.images[(view, *_photo_pixel(maps, index))].float() / 255
+        pixel = (view, *_photo_pixel(maps, index))
         points = agreed.points[view].view(-1, 3)[index]
-        agreed.kept[view].view(-1)[index] = contradictions(points, colours, maps, photos, bare, background) == 0
+        free = contradictions(points, photos.images[pixel].float() / 255, maps, photos, bare, background) > 0
+        if float(background.max()) < BLACK:
+            free |= bare[pixel]
+        agreed.kept[view].view(-1)[index] = ~free
 
 
 def _photo_pixel(maps: SurfaceMaps, index: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column (N,), (N,) in the photo of raster pixels, which are counted row by row."""
     width, half = maps.depth.shape[2], maps.stride // 2
     return index // width * maps.stride + half, index % width * maps.stride + half
-
-
-def unlit(photos, view: int, maps: SurfaceMaps, index: Tensor) -> Tensor:
-    """Whether the photo is nearly black at raster pixels ``index`` (N,), counted row by row."""
-    return photos.images[(view, *_photo_pixel(maps, index))].amax(-1) < 255 * UNLIT
 
 
 def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from .raster import project
@@ -12,11 +14,31 @@ BARE = 0.1  # largest difference of a channel from the background's colour in a 
 DISTINCT = 0.2  # difference from which on a surface could not be taken for the background
 OCCLUDED = 0.01  # relative depth by which another surface must lie in front to hide a point
 CHUNK = 1 << 18  # points at a time
+BLACK, UNLIT = 0.1, 0.165  # brightest channel of a black background, and of what cannot be told from it
+LEAST_AREA = 0.001  # of the photo: smaller dark regions are cracks and shadows
 
 
 def bare_pixels(photos, background: Tensor) -> Tensor:
-    """Pixels (V, H, W) of the photos that show the ``background`` (3,) alone."""
-    return torch.stack([(image.float() / 255 - background).abs().amax(-1) <= BARE for image in photos.images])
+    """Pixels (V, H, W) of the photos that show the ``background`` (3,) alone.
+
+    A black background is where an unlit object ends, too: what hangs together with a large black region is taken to be
+    background up to the brightness ``UNLIT`` (thresholds with hysteresis, Canny 1986), so that the blurred rim of an
+    object's silhouette counts as what it mostly shows.
+    """
+    bare = torch.stack([(image.float() / 255 - background).abs().amax(-1) <= BARE for image in photos.images])
+    if float(background.max()) < BLACK:
+        for mask, image in zip(bare, photos.images, strict=True):
+            dark = image.amax(-1) < 255 * UNLIT
+            mask |= torch.from_numpy(_regions_with(dark.numpy(), mask.numpy(), LEAST_AREA * mask.numel()))
+    return bare
+
+
+def _regions_with(mask: np.ndarray, seeds: np.ndarray, least: float) -> np.ndarray:
+    """The connected regions of ``mask`` (H, W) of at least ``least`` pixels among ``seeds`` (H, W)."""
+    regions, n_regions = ndimage.label(mask)
+    sizes = np.bincount(regions[seeds & mask], minlength=n_regions + 1)
+    sizes[0] = 0
+    return sizes[regions] >= max(least, 1)
 
 
 @torch.no_grad()
