@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 import uner3d
 from uner3d.config import preset_config
 from uner3d.train.fit import flush_denormals, prepare
-from uner3d.train.schedule import Schedule
+from uner3d.train.schedule import Schedule, split_steps
 from uner3d.train.trainer import Trainer
 from uner3d.train.world import find_prior
 
@@ -36,7 +36,8 @@ def main() -> None:
     args = parser.parse_args()
     flush_denormals()
     config = preset_config(args.preset)
-    config.steps = 4 * (args.warm + args.groups * config.reuse_maps)  # all within the coarse stage's larger part
+    # Past the coarse stage when the profile begins, at full resolution, as most steps of a fit are.
+    config.steps = split_steps(round(args.warm / config.coarse_share), config.coarse_share)
     world, _ = prepare(uner3d.load_scene(args.scene, masks=args.masks), config)
     if config.prior_loss > 0:
         world.prior = find_prior(world, config.seed)
