@@ -19,6 +19,7 @@ PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
 CONFIRMED = 0.6  # correlation that confirms a point for which only one other view could be found
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
+UNLIT = 0.2  # brightest channel of what cannot be told from a black background where it has no texture
 PATCH = 5  # samples along each side of an NCC patch
 
 
@@ -47,7 +48,7 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it. Depths of one
     field agree with themselves easily, so the photos have a say: where the patches around the point have texture, they
     must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one, all
-    that is nearly black and hangs together with it (the cloth an object stands on) is a part.
+    that is nearly black and hangs together with it, or has no texture (the cloth an object stands on), is a part.
     """
     n_views, height, width = maps.depth.shape
     needed = min(3, max(n_views - 1, 1))
@@ -71,6 +72,8 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         textured = ~ncc.isnan()
         met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
         kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
+        if background is not None and photos.masks is None and float(background.max()) < BLACK:
+            kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
@@ -103,6 +106,11 @@ def _photo_pixel(maps: SurfaceMaps, index: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column (N,), (N,) in the photo of raster pixels, which are counted row by row."""
     width, half = maps.depth.shape[2], maps.stride // 2
     return index // width * maps.stride + half, index % width * maps.stride + half
+
+
+def unlit(photos, view: int, maps: SurfaceMaps, index: Tensor) -> Tensor:
+    """Whether the photo is nearly black at raster pixels ``index`` (N,), counted row by row."""
+    return photos.images[(view, *_photo_pixel(maps, index))].amax(-1) < 255 * UNLIT
 
 
 def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:

@@ -14,7 +14,7 @@ BARE = 0.1  # largest difference of a channel from the background's colour in a 
 DISTINCT = 0.2  # difference from which on a surface could not be taken for the background
 OCCLUDED = 0.01  # relative depth by which another surface must lie in front to hide a point
 CHUNK = 1 << 18  # points at a time
-BLACK, UNLIT = 0.1, 0.165  # brightest channel of a black background, and of what cannot be told from it
+BLACK, RIM = 0.1, 0.165  # brightest channel of a black background, and of a silhouette's blurred rim before it
 LEAST_AREA = 0.001  # of the photo: smaller dark regions are cracks and shadows
 
 
@@ -22,13 +22,13 @@ def bare_pixels(photos, background: Tensor) -> Tensor:
     """Pixels (V, H, W) of the photos that show the ``background`` (3,) alone.
 
     A black background is where an unlit object ends, too: what hangs together with a large black region is taken to be
-    background up to the brightness ``UNLIT`` (thresholds with hysteresis, Canny 1986), so that the blurred rim of an
+    background up to the brightness ``RIM`` (thresholds with hysteresis, Canny 1986), so that the blurred rim of an
     object's silhouette counts as what it mostly shows.
     """
     bare = torch.stack([(image.float() / 255 - background).abs().amax(-1) <= BARE for image in photos.images])
     if float(background.max()) < BLACK:
         for mask, image in zip(bare, photos.images, strict=True):
-            dark = image.amax(-1) < 255 * UNLIT
+            dark = image.amax(-1) < 255 * RIM
             mask |= torch.from_numpy(_regions_with(dark.numpy(), mask.numpy(), LEAST_AREA * mask.numel()))
     return bare
 
