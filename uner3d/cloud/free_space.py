@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from .raster import project
@@ -35,7 +34,9 @@ def bare_pixels(photos, background: Tensor) -> Tensor:
 
 def _regions_with(mask: np.ndarray, seeds: np.ndarray, least: float) -> np.ndarray:
     """The connected regions of ``mask`` (H, W) of at least ``least`` pixels among ``seeds`` (H, W)."""
-    regions, n_regions = ndimage.label(mask)
+    from scipy.ndimage import label
+
+    regions, n_regions = label(mask)
     sizes = np.bincount(regions[seeds & mask], minlength=n_regions + 1)
     sizes[0] = 0
     return sizes[regions] >= max(least, 1)
