@@ -54,8 +54,9 @@ struct Tree {
     const auto n_groups = static_cast<std::size_t>(levels.first[levels.n_levels]);
     leaves.resize(n_leaves * 3 * kWidth), order.resize(n_leaves * kWidth);
     boxes.resize(n_groups * 6 * kWidth), lowest.resize(n_groups * kWidth);
-    cpu::knn_build(KnnBuildArgs<float>{points.data(), leaves.data(), order.data(), boxes.data(), lowest.data(), kPoints},
-                   n_threads);
+    cpu::knn_build(
+        KnnBuildArgs<float>{points.data(), leaves.data(), order.data(), boxes.data(), lowest.data(), kPoints},
+        n_threads);
   }
   KnnTree<float> view(const Values& points) const {
     return {points.data(), leaves.data(), order.data(), boxes.data(), lowest.data(), kPoints};
@@ -67,9 +68,9 @@ Values search(int n_threads) {
   const Tree tree(points, n_threads);
   Values dist2(kQueries * kNeighbours), grad = uniform(kQueries * kNeighbours, -1, 1, 10);
   std::vector<std::int64_t> index(dist2.size());
-  cpu::knn_forward(KnnArgs<float>{tree.view(points), queries.data(), dist2.data(), index.data(), kQueries, kNeighbours,
-                                  kInfinity},
-                   n_threads);
+  cpu::knn_forward(
+      KnnArgs<float>{tree.view(points), queries.data(), dist2.data(), index.data(), kQueries, kNeighbours, kInfinity},
+      n_threads);
   Values grad_points(points.size()), grad_queries(queries.size());
   cpu::knn_backward(KnnGradArgs<float>{points.data(), queries.data(), index.data(), grad.data(), grad_points.data(),
                                        grad_queries.data(), kPoints, kQueries, kNeighbours},
@@ -81,8 +82,9 @@ Values interpolate(int n_threads) {
   const Values points = uniform(3 * kPoints, -1, 1, 8), queries = uniform(3 * kQueries, -1, 1, 9);
   const Values values = uniform(3 * kPoints, 0, 1, 11), weights = uniform(kPoints, 0.5f, 1, 12);
   const Tree tree(points, n_threads);
-  const IdwArgs<float> args{tree.view(points), values.data(), queries.data(), weights.data(), nullptr, nullptr,
-                            kQueries, 3, kNeighbours, 2.0f, 1e-6f, kInfinity};
+  const IdwArgs<float> args{tree.view(points), values.data(), queries.data(), weights.data(),
+                            nullptr,           nullptr,       kQueries,       3,
+                            kNeighbours,       2.0f,          1e-6f,          kInfinity};
   Values out(3 * kQueries), grad = uniform(3 * kQueries, -1, 1, 13);
   Values to_values(values.size()), to_weights(weights.size()), to_queries(queries.size()), to_points(points.size());
   cpu::idw_forward(args, out.data(), n_threads);

@@ -85,11 +85,27 @@ Values match(int n_threads) {
   Values out_depth(kOne), out_normal(3 * kOne), score(kOne);
   std::vector<std::int32_t> chosen(kOne);
   const std::vector<std::int64_t> sources{1, 2, 3};
-  cpu::patch_match_forward(
-      PatchMatchArgs<float>{rig.views(), images.data(), depth.data(), normal.data(), out_depth.data(),
-                            out_normal.data(), score.data(), chosen.data(), sources.data(), 0, 3, 1.0f, 6.0f, 4.0f,
-                            1e-4f, 2, 5, 1, 3, 7},
-      n_threads);
+  cpu::patch_match_forward(PatchMatchArgs<float>{rig.views(),
+                                                 images.data(),
+                                                 depth.data(),
+                                                 normal.data(),
+                                                 out_depth.data(),
+                                                 out_normal.data(),
+                                                 score.data(),
+                                                 chosen.data(),
+                                                 sources.data(),
+                                                 0,
+                                                 3,
+                                                 1.0f,
+                                                 6.0f,
+                                                 4.0f,
+                                                 1e-4f,
+                                                 2,
+                                                 5,
+                                                 1,
+                                                 3,
+                                                 7},
+                           n_threads);
   return joined({out_depth, out_normal, score, Values(chosen.begin(), chosen.end())});
 }
 
