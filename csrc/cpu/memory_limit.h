@@ -13,7 +13,7 @@
 namespace uner3d::cpu {
 
 // The machine's memory, or what the container (control groups, version 2 or 1) allows where that is less; 0 where
-// neither can be read.
+// the machine does not say.
 inline std::size_t memory_limit() {
   std::size_t limit = 0;
 #if defined(__linux__)

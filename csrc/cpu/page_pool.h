@@ -76,9 +76,10 @@ class PagePool {
   void give(PoolBlock block) {
     if (!block.data) return;
     const std::lock_guard lock(mutex_);
-    if (block.n_bytes > kLimit / 2 && block.n_bytes <= large_limit_) std::swap(block, large_);
-    if (block.n_bytes > kLimit / 2) return drop(block);
-    if (!block.data) return;
+    if (block.n_bytes > kLimit / 2) {
+      if (block.n_bytes <= large_limit_) std::swap(block, large_);
+      return drop(block);
+    }
     kept_.push_back(block);
     n_kept_ += block.n_bytes;
     while (n_kept_ > kLimit) drop_first();

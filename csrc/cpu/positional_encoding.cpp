@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kBlock = 192;  // coordinates of a block: a multiple of every vector length, and of 3
 constexpr std::int64_t kPad = 16;     // pieces of 3 are moved as 4; and rows stay aligned to 64 bytes
 constexpr std::int64_t kRow = kBlock + kPad;
+static_assert(kMaxOctaves % 2 == 0, "octaves are computed in pairs");
 constexpr std::int64_t kGrainBytes = std::int64_t(4) << 20;  // of output per chunk: several large pages
 
 template <class T>
@@ -79,7 +80,7 @@ void load_turns(const T* x, std::int64_t d, const Part& part, Block<T>& block) {
 template <class T>
 void encode_block(const T* weights, int n_octaves, Block<T>& block) {
   for (int octave = 0; octave < n_octaves; octave += 2) {
-    const int second = octave + 1 < kMaxOctaves ? octave + 1 : octave;  // of an odd number the last is computed in vain
+    const int second = octave + 1;  // of an odd number the last is computed in vain
     T *sine = block.sine[octave], *cosine = block.cosine[octave];
     T *sine2 = block.sine[second], *cosine2 = block.cosine[second];
     const T weight = weights[octave], weight2 = weights[second];
@@ -139,12 +140,11 @@ void read_rows(const PositionalEncodingGradArgs<T>& a, const Part& part, Block<T
 template <class T>
 void differentiate_block(const T* weights, int n_octaves, Block<T>& block, T* grad) {
   for (int octave = 0; octave < n_octaves; octave += 2) {
-    const bool both = octave + 1 < n_octaves;
-    const int second = both ? octave + 1 : octave;
+    const int second = octave + 1;  // of an odd number the last has no gradients and no rate
     const T *grad_sine = block.sine[octave], *grad_cosine = block.cosine[octave];
     const T *grad_sine2 = block.sine[second], *grad_cosine2 = block.cosine[second];
     const T rate = core::octave_rate(weights[octave], octave);
-    const T rate2 = both ? core::octave_rate(weights[second], second) : T(0);
+    const T rate2 = second < n_octaves ? core::octave_rate(weights[second], second) : T(0);
 #pragma omp simd
     for (std::int64_t j = 0; j < kBlock; ++j) {
       T s, c, s2, c2;

@@ -84,7 +84,8 @@ def test_order_of_the_output():
     out = positional_encoding(torch.tensor([[0.5, 0.25]]), 2)
     h = math.sqrt(0.5)
     expected = torch.tensor([[0.5, 0.25, 1, h, 0, h, 0, 1, -1, 0]])
-    torch.testing.assert_close(out, expected, rtol=0, atol=2.1e-7)
+    torch.testing.assert_close(out[:, :6], expected[:, :6], rtol=0, atol=1e-7)
+    torch.testing.assert_close(out, expected, rtol=0, atol=2.1e-7)  # the second octave comes from the first
 
 
 def test_window_opens_octave_by_octave():

@@ -36,10 +36,7 @@ def run_fine(pace: Pace, clock: list[float], price) -> tuple[int, list[int]]:
     while step < schedule.n_steps:
         progress = schedule.progress(step)
         if corrected := pace.corrected(step, progress):
-            config.steps = corrected
-            if step > schedule.n_coarse:
-                config.knots = [*(config.knots or []), [step, progress]]
-            schedule = Schedule(config, 400)
+            schedule = schedule.replanned(step, corrected)
             assert schedule.progress(step) == pytest.approx(progress)
             changed.append(step)
         clock[0] += price(step)

@@ -11,7 +11,7 @@ from torch import Tensor
 from uner3d import ops
 from uner3d.train.photos import Ranking
 
-from .free_space import BLACK, bare_pixels, contradictions
+from .free_space import bare_pixels, contradictions, is_black
 from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
 
@@ -72,7 +72,7 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         textured = ~ncc.isnan()
         met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
         kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
-        if background is not None and photos.masks is None and float(background.max()) < BLACK:
+        if background is not None and photos.masks is None and is_black(background):
             kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
@@ -97,7 +97,7 @@ def _carve_free_space(maps: SurfaceMaps, agreed: Agreed, photos, background: Ten
         pixel = (view, *_photo_pixel(maps, index))
         points = agreed.points[view].view(-1, 3)[index]
         free = contradictions(points, photos.images[pixel].float() / 255, maps, photos, bare, background) > 0
-        if float(background.max()) < BLACK:
+        if is_black(background):
             free |= bare[pixel]
         agreed.kept[view].view(-1)[index] = ~free
 

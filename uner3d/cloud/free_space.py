@@ -17,6 +17,11 @@ BLACK, RIM = 0.1, 0.165  # brightest channel of a black background, and of a sil
 LEAST_AREA = 0.001  # of the photo: smaller dark regions are cracks and shadows
 
 
+def is_black(background: Tensor) -> bool:
+    """Whether an unlit surface could not be told from the ``background`` (3,)."""
+    return float(background.max()) < BLACK
+
+
 def bare_pixels(photos, background: Tensor) -> Tensor:
     """Pixels (V, H, W) of the photos that show the ``background`` (3,) alone.
 
@@ -25,7 +30,7 @@ def bare_pixels(photos, background: Tensor) -> Tensor:
     object's silhouette counts as what it mostly shows.
     """
     bare = torch.stack([(image.float() / 255 - background).abs().amax(-1) <= BARE for image in photos.images])
-    if float(background.max()) < BLACK:
+    if is_black(background):
         for mask, image in zip(bare, photos.images, strict=True):
             dark = image.amax(-1) < 255 * RIM
             mask |= torch.from_numpy(_regions_with(dark.numpy(), mask.numpy(), LEAST_AREA * mask.numel()))

@@ -77,12 +77,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     with log, _deferred_interrupt() as interrupted:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
-            progressed = schedule.progress(trainer.step)
-            if pace is not None and (corrected := pace.corrected(trainer.step, progressed)):
-                config.steps = corrected
-                if trainer.step > schedule.n_coarse:
-                    config.knots = [*(config.knots or []), [trainer.step, progressed]]
-                schedule = Schedule(config, world.photos[1].size[1])
+            if pace and (corrected := pace.corrected(trainer.step, schedule.progress(trainer.step))):
+                schedule = schedule.replanned(trainer.step, corrected)
                 write_json(run / "config.json", config.to_json())
             terms = trainer.run_group(schedule, _group_length(trainer.step, schedule, config))
             numbers = log.add(trainer.step, terms, at_once=trainer.step == schedule.n_steps)

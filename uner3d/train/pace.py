@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -54,7 +54,12 @@ class Pace:
     deadline: float
     prices: Prices
     _since: tuple[int, float, float] | None = None  # step, progress and time from which prices are measured
-    _checks: list[float] | None = None  # progresses of the corrections to come
+    _checks: list[float] = field(init=False)  # progresses of the corrections to come
+
+    def __post_init__(self) -> None:
+        share = self.prices.fine_from
+        first = [share] if self.steps[0] >= LEAST_COARSE else []
+        self._checks = first + [share + (1 - share) * part for part in CHECKS]
 
     def corrected(self, step: int, progress: float) -> list[int] | None:
         """To be asked before every group of steps: the steps that fit by the deadline, at the first fine one and three
@@ -65,11 +70,8 @@ class Pace:
         ones, so that this number can still be changed.
         """
         n_coarse, n_fine = self.steps
-        share = self.prices.fine_from
-        if self._checks is None:
-            first = [share] if n_coarse >= LEAST_COARSE else []
-            self._checks = first + [share + (1 - share) * part for part in CHECKS]
         if self._since is None:
+            share = self.prices.fine_from
             if progress >= (share / 2 if n_coarse >= LEAST_COARSE else share):
                 self._since = (step, progress, time.monotonic())
             return None

@@ -30,7 +30,7 @@ class Schedule:
     def __init__(self, config: Config, photo_width: int) -> None:
         if config.steps is None:
             raise ValueError("steps: expected [coarse, fine], got None: calibrate first")
-        self.config = config
+        self.config, self.photo_width = config, photo_width
         self.n_coarse, self.n_steps = config.steps[0], sum(config.steps)
         self.coarse_reduction = 2 if photo_width >= LEAST_HALVED else 1
         n_fine = self.n_steps - self.n_coarse
@@ -42,6 +42,14 @@ class Schedule:
         """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the number
         of fine ones was corrected, so that a new number changes nothing that has been done."""
         return float(np.interp(step, self._steps, self._progress))
+
+    def replanned(self, step: int, steps: list[int]) -> Schedule:
+        """The schedule that has other numbers of steps from ``step`` on, one of the fine stage; they go into the config
+        too, so that a resumed run has them."""
+        if step > self.n_coarse:
+            self.config.knots = [*(self.config.knots or []), [step, self.progress(step)]]
+        self.config.steps = steps
+        return Schedule(self.config, self.photo_width)
 
     def at(self, step: int) -> Stage:
         """What step ``step`` (0-based) uses."""
