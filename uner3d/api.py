@@ -112,6 +112,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
     model.load_state_dict(tensors)
+    model.freeze_encoder()
     return Fitted(config, model.to(place).eval(), grid, world, frame, run)
 
 

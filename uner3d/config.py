@@ -12,7 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {},
     "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 48},
     "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6,
-              "refine": 0, "prior_loss": 0.0},
+              "refine": 0, "prior_loss": 0.0, "encoder_until": 1.0},
 }
 
 
@@ -33,7 +33,7 @@ class Config:
 
     minutes: float = 5.0  # budget of the whole command; steps are calibrated from it once
     steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
-    knots: list[list[float]] | None = None  # [step, progress] where the number of fine steps was corrected under way
+    knots: list[list[float]] | None = None  # [step, progress] where the plan was corrected under way
     coarse_share: float = 0.35  # of the steps, at half resolution
     octaves: int = 9
     open_octaves: float = 0.4  # share of the steps over which the octaves open
@@ -42,6 +42,7 @@ class Config:
     samples: int = 32  # inside the box
     samples_outside: int = 16  # beyond it, where the scene does not end at the box
     reuse_maps: int = 2  # steps that share one encoding of the sources
+    encoder_until: float = 0.35  # share of the steps after which the encoder stays as it is
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
     grid: int = 128

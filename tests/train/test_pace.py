@@ -18,19 +18,12 @@ def clock(monkeypatch):
 
 def pace_of(steps: list[int], seconds: float, fine: float = 1.0, idw: float | None = None) -> Pace:
     """A plan whose coarse steps were priced at 1; the coarse stage takes 0.35, the IDW loss joins at 0.8."""
-    return Pace(steps, 1000 + seconds, Prices(1.0, fine, fine if idw is None else idw, 0.35, 0.8))
+    return Pace(steps, 1000 + seconds, Prices((0, 0.35, 0.8, 1), (1.0, fine, fine if idw is None else idw)))
 
 
-def run_coarse(pace: Pace, clock: list[float], seconds: float, group: int = 2) -> list[int] | None:
-    """The coarse stage at a price; what the pace says at the first fine step."""
-    for step in range(0, pace.steps[0], group):
-        assert pace.corrected(step, 0.35 * step / pace.steps[0]) is None
-        clock[0] += group * seconds
-    return pace.corrected(pace.steps[0], 0.35)
-
-
-def run_fine(pace: Pace, clock: list[float], price) -> tuple[int, list[int]]:
-    """The whole fit by ``price(step)``, as `fit` runs it: the steps done, and those at which the plan was changed."""
+def run(pace: Pace, clock: list[float], price) -> tuple[int, list[int]]:
+    """The whole fit by ``price(step, progress)``, as `fit` runs it: the steps done, and those at which the plan was
+    changed."""
     config = preset_config("base", steps=pace.steps, coarse_share=0.35)
     schedule, step, changed = Schedule(config, 400), 0, []
     while step < schedule.n_steps:
@@ -39,42 +32,52 @@ def run_fine(pace: Pace, clock: list[float], price) -> tuple[int, list[int]]:
             schedule = schedule.replanned(step, corrected)
             assert schedule.progress(step) == pytest.approx(progress)
             changed.append(step)
-        clock[0] += price(step)
+        clock[0] += price(step, progress)
         step += 1
+        assert progress < schedule.progress(step)
     assert schedule.progress(step) == pytest.approx(1)
     return step, changed
 
 
 def test_prices_between_progresses():
-    prices = Prices(1.0, 2.0, 4.0, 0.4, 0.8)
+    prices = Prices((0, 0.4, 0.8, 1), (1.0, 2.0, 4.0))
     assert prices.mean(0, 1) == pytest.approx(0.4 + 0.8 + 0.8)
     assert prices.mean(0.2, 0.6) == pytest.approx(1.5) and prices.mean(0.9, 1) == pytest.approx(4)
-    assert Prices(1.0, 2.0, 4.0, 0.4, 0.1).mean(0.4, 1) == pytest.approx(4)  # the loss joins with the fine stage
 
 
 def test_steps_cheaper_than_thought_make_room_for_more(clock):
-    pace = pace_of([100, 200], 60, fine=2.0)
-    assert run_coarse(pace, clock, 0.1) == [100, pytest.approx(250, abs=1)]  # 50 s are left, a fine step takes 0.2
+    steps, _ = run(pace_of([100, 200], 60, fine=2.0), clock, lambda _, progress: 0.1 if progress < 0.35 else 0.2)
+    assert steps == pytest.approx(60 / (0.35 * 0.1 + 0.65 * 0.2), rel=0.05)
+    assert clock[0] == pytest.approx(1060, abs=2)
+
+
+def test_dearer_steps_shorten_both_stages(clock):
+    pace = pace_of([350, 650], 100)
+    steps, _ = run(pace, clock, lambda *_: 0.25)
+    assert steps == pytest.approx(400, rel=0.1) and pace.steps[0] < 200
+    assert clock[0] == pytest.approx(1100, abs=3)
 
 
 def test_the_first_steps_do_not_count(clock):
-    """A fresh field is slow; what the second half of the stage costs is what goes on."""
-    pace = pace_of([100, 200], 90)
-    for step in range(0, 100, 2):
-        assert pace.corrected(step, 0.35 * step / 100) is None
-        clock[0] += 2 * (0.5 if step < 50 else 0.1)
-    assert pace.corrected(100, 0.35) == [100, pytest.approx(600, abs=1)]
+    """A fresh field is slow; what the rest of the stage costs is what goes on."""
+    steps, changed = run(pace_of([350, 650], 100), clock, lambda _, progress: 0.5 if progress < 0.05 else 0.1)
+    assert steps == pytest.approx((100 - 25) / 0.1 + 50, rel=0.1) and changed[0] > 35  # a twentieth of the plan is fog
+    assert clock[0] == pytest.approx(1100, abs=3)
 
 
 def test_corrections_are_bounded(clock):
     late = pace_of([100, 200], 1)
-    assert run_coarse(late, clock, 1.0) == [100, 50]
+    assert late.corrected(50, 0.175) is None
+    clock[0] += 10
+    assert late.corrected(100, 0.35) == [100, 50]
     early = pace_of([100, 200], clock[0] + 1e6)
-    assert run_coarse(early, clock, 0.01) == [100, 800]
+    assert early.corrected(50, 0.175) is None
+    clock[0] += 0.5
+    assert early.corrected(100, 0.35) == [100, 800]
 
 
 def test_a_plan_that_holds_is_left_alone(clock):
-    steps, changed = run_fine(pace_of([350, 650], 350 + 650 * 2, fine=2.0), clock, lambda step: 1 if step < 350 else 2)
+    steps, changed = run(pace_of([350, 650], 350 + 650 * 2, fine=2.0), clock, lambda step, _: 1 if step < 350 else 2)
     assert steps == 1000 and changed == []
 
 
@@ -83,7 +86,7 @@ def test_a_machine_that_is_busy_for_a_while_costs_no_more_than_that(clock, slow)
     """Four times the price for some steps, in the calibration too where they are the first ones."""
     planned = 1000 if slow.start else 250
     pace = pace_of([round(0.35 * planned), planned - round(0.35 * planned)], 1000)
-    steps, _ = run_fine(pace, clock, lambda step: 4.0 if step in slow else 1.0)
+    steps, _ = run(pace, clock, lambda step, _: 4.0 if step in slow else 1.0)
     lost = 3 * len(slow)  # seconds, in which as many steps would have been done
     assert 0.85 * (1000 - lost) <= steps and clock[0] - 1000 <= 1000 * 1.15
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def world():
 def config(**overrides) -> Config:
     """12 steps in which every loss takes part, the cloud's from step 8 on."""
     values = dict(steps=[4, 8], rays=64, samples=8, sources=3, octaves=4, grid=16, geometric_rays=16,
-                  precision="float32", idw_from=0.6)  # fmt: skip
+                  precision="float32", idw_from=0.6, encoder_until=0.5)  # fmt: skip
     return Config(**(values | overrides))
 
 
@@ -58,6 +59,18 @@ def test_every_loss_took_part(whole):
     tensors, metadata = read_tensors(whole / "model.safetensors")
     assert metadata["step"] == "12"
     assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_the_encoder_learns_until_it_is_frozen(world):
+    c = config()
+    trainer, schedule, weights = Trainer.create(c, world), Schedule(c, 40), []
+    while trainer.step < schedule.n_steps:
+        trainer.run_group(schedule, 2)
+        learning = [trainer.model.encoder.conv_half.weight, *trainer.model.field.parameters()]
+        weights.append([parameter.detach().clone() for parameter in learning])
+    changes = [not torch.equal(a[0], b[0]) for a, b in pairwise(weights)]
+    assert changes == [schedule.progress(step) < 0.5 for step in range(2, 12, 2)] and any(changes)
+    assert not any(torch.equal(a, b) for a, b in zip(weights[-2][1:], weights[-1][1:], strict=True))
 
 
 def test_the_same_settings_give_the_same_bytes(world, whole, tmp_path):

@@ -10,15 +10,15 @@ from uner3d.device import upload
 
 from .encoder import PyramidEncoder
 from .field import BaseField, FieldModule, Sources
-from .resnet34 import FoldedResNet34
-from .trunk_cache import TrunkCache
+from .resnet34 import FoldedResNet34, ResNet34
+from .feature_cache import FeatureCache
 
 
 class Model(nn.Module):
     """An encoder and a field. ``encode`` makes the sources that condition every prediction; ``encode_views`` does so
     for views of a photo set, and keeps what a frozen trunk makes of them."""
 
-    def __init__(self, config: Config, trunk_cache: TrunkCache | None = None) -> None:
+    def __init__(self, config: Config, trunk_cache: FeatureCache | None = None) -> None:
         super().__init__()
         self.encoder: nn.Module
         self.field: FieldModule
@@ -33,7 +33,8 @@ class Model(nn.Module):
         else:
             self.encoder = PyramidEncoder()
             self.field = BaseField(self.encoder.channels, config.octaves)
-        self.trunk_cache = trunk_cache or TrunkCache()
+        self.trunk_cache = trunk_cache or FeatureCache()
+        self.map_cache = FeatureCache()
         self.use_half_precision(config.precision == "bfloat16")
 
     def use_half_precision(self, on: bool) -> None:
@@ -45,26 +46,42 @@ class Model(nn.Module):
         with self.field.precision(images.device):
             return _sources(self.encoder(images), images, K, cam_from_unit)
 
+    def freeze_encoder(self) -> None:
+        """From now on the encoder stays as it is, and the maps of every view are kept."""
+        self.encoder.requires_grad_(False)
+
+    @property
+    def encoder_learns(self) -> bool:
+        """Whether anything in the encoder can still change."""
+        return any(parameter.requires_grad for parameter in self.encoder.parameters())
+
     def encode_views(self, photos, views: Tensor) -> Sources:
         """Sources from the views (V,), numbers on the CPU, of a PhotoSet, on its device."""
         index = upload(views, photos.images.device)
         images, K, poses = photos.images[index].float() / 255, photos.K[index], photos.cam_from_unit[index]
-        frozen = self._frozen_encoder()
-        if frozen is None:
+        if not self.encoder_learns:
+            return _sources(self._kept_maps(photos, views.tolist()), images, K, poses)
+        trunk = self._frozen_trunk()
+        if trunk is None:
             return self.encode(images, K, poses)
-        scales = self.trunk_cache.scales(frozen.trunk, photos, views.tolist())
+        scales = self.trunk_cache.features(trunk.scales, photos, views.tolist())
         with self.field.precision(images.device):
-            return _sources(frozen.fold(scales), images, K, poses)
+            return _sources(self.encoder.fold(scales), images, K, poses)
 
     def remember_views(self, photos) -> None:
-        """Run a frozen trunk over all views of a PhotoSet; nothing to do for an encoder that learns."""
-        frozen = self._frozen_encoder()
-        if frozen is not None:
-            for view in range(len(photos)):
-                self.trunk_cache.scales(frozen.trunk, photos, [view])
+        """Compute what is kept of all views of a PhotoSet; nothing to do where all of the encoder learns."""
+        trunk = self._frozen_trunk()
+        for view in range(len(photos)):
+            if not self.encoder_learns:
+                self._kept_maps(photos, [view])
+            elif trunk is not None:
+                self.trunk_cache.features(trunk.scales, photos, [view])
 
-    def _frozen_encoder(self) -> FoldedResNet34 | None:
-        return self.encoder if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
+    def _kept_maps(self, photos, views: list[int]) -> Tensor:
+        return self.map_cache.features(lambda images: [self.encoder(images)], photos, views)[0]
+
+    def _frozen_trunk(self) -> ResNet34 | None:
+        return self.encoder.trunk if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
 
 
 def _sources(maps: Tensor, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from uner3d.config import Config
-from uner3d.model.trunk_cache import TrunkCache
+from uner3d.model.feature_cache import FeatureCache
 
 from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
@@ -62,7 +62,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
         config.precision = faster_precision() if on_cpu else "float32"
     if config.prior_loss > 0:
         world.prior = find_prior(world, config.seed)
-    trunk_cache, pace = TrunkCache(), None
+    trunk_cache, pace = FeatureCache(), None
     if config.steps is None:
         if deadline is None:
             deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
@@ -96,6 +96,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
                 saved = time.monotonic()
     save_state(run, trainer)
     save_model(run, trainer)
+    trainer.model.freeze_encoder()
     trainer.model.eval()
     return trainer
 

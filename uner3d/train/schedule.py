@@ -22,6 +22,7 @@ class Stage:
     prior: float
     idw: float
     uniform: float
+    encoder_learns: bool
 
 
 class Schedule:
@@ -36,17 +37,17 @@ class Schedule:
         n_fine = self.n_steps - self.n_coarse
         share = config.coarse_share if self.n_coarse and n_fine else float(n_fine == 0)
         knots = [(0, 0.0), (self.n_coarse, share), *map(tuple, config.knots or ()), (self.n_steps, 1.0)]
-        self._steps, self._progress = zip(*knots, strict=True)
+        self._steps, self._progress = zip(*sorted(knots), strict=True)
 
     def progress(self, step: int) -> float:
-        """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the number
-        of fine ones was corrected, so that a new number changes nothing that has been done."""
+        """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the plan was
+        corrected, so that new numbers of steps change nothing that has been done."""
         return float(np.interp(step, self._steps, self._progress))
 
     def replanned(self, step: int, steps: list[int]) -> Schedule:
-        """The schedule that has other numbers of steps from ``step`` on, one of the fine stage; they go into the config
-        too, so that a resumed run has them."""
-        if step > self.n_coarse:
+        """The schedule that has other numbers of steps from ``step`` on; they go into the config too, so that a resumed
+        run has them."""
+        if step not in (0, self.n_coarse):
             self.config.knots = [*(self.config.knots or []), [step, self.progress(step)]]
         self.config.steps = steps
         return Schedule(self.config, self.photo_width)
@@ -65,6 +66,7 @@ class Schedule:
             prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
             idw=float(progress >= c.idw_from),
             uniform=max(0.15, 0.6 - progress),
+            encoder_learns=progress < c.encoder_until,
         )
 
 

@@ -12,7 +12,7 @@ from uner3d.config import Config
 from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.model.field import Sources
-from uner3d.model.trunk_cache import TrunkCache
+from uner3d.model.feature_cache import FeatureCache
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
@@ -52,7 +52,7 @@ class Trainer:
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
 
     @staticmethod
-    def create(config: Config, world: World, trunk_cache: TrunkCache | None = None) -> Trainer:
+    def create(config: Config, world: World, trunk_cache: FeatureCache | None = None) -> Trainer:
         """A fresh trainer, its weights drawn from the seed; one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
         model = Model(config, trunk_cache).to(world.device)
@@ -84,8 +84,10 @@ class Trainer:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = parameters["base_lr"] * stage.rate
             optimizer.zero_grad()
+        if not stage.encoder_learns and self.model.encoder_learns:
+            self.model.freeze_encoder()
         encoded = self.model.encode_views(photos, group.sources)
-        shared = encoded.detached()
+        shared = encoded.detached() if encoded.maps.requires_grad else encoded
         if self.step >= TIGHTEN_FROM:
             self.grid.tighten()
         totals: dict[str, Tensor] = {}
@@ -100,7 +102,7 @@ class Trainer:
                 terms["mse"] = self.mse
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + value.detach().double() / count
-        if len(self.optimizers) > 1 and shared.maps.grad is not None:
+        if encoded.maps.requires_grad and shared.maps.grad is not None:
             encoded.maps.backward(shared.maps.grad / count)
             self.optimizers[1].step()
         return totals

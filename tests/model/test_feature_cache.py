@@ -1,4 +1,4 @@
-"""Features under a frozen trunk: the same whether kept or computed anew, within a bound of memory."""
+"""Features under a frozen network: the same whether kept or computed anew, within a bound of memory."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from uner3d.config import preset_config
 from uner3d.model.build import Model
 from uner3d.model.resnet34 import FoldedResNet34
-from uner3d.model.trunk_cache import TrunkCache
+from uner3d.model.feature_cache import FeatureCache
 
 
 class Photos:
@@ -61,7 +61,7 @@ def test_a_small_cache_forgets_the_oldest_and_gives_the_same_bytes(model):
     photos = Photos()
     want = model.encode_views(photos, torch.arange(5)).maps
     per_view = model.trunk_cache.n_bytes // 5
-    model.trunk_cache = TrunkCache(max_bytes=2 * per_view)
+    model.trunk_cache = FeatureCache(max_bytes=2 * per_view)
     got = model.encode_views(photos, torch.arange(5)).maps
     assert model.trunk_cache.n_bytes <= 2 * per_view
     assert torch.equal(got, want)
@@ -78,3 +78,19 @@ def test_an_encoder_that_learns_keeps_nothing():
     model.remember_views(Photos())
     model.encode_views(Photos(), torch.tensor([0, 1]))
     assert model.trunk_cache.n_bytes == 0
+
+
+@pytest.mark.parametrize("overrides", [{}, {"encoder": "resnet34"}], ids=["cnn", "resnet34"])
+def test_a_frozen_encoder_keeps_its_maps(overrides):
+    torch.manual_seed(1)
+    model, photos, calls = Model(preset_config("base", **overrides)), Photos(), []
+    want = model.encode_views(photos, torch.tensor([3, 1]))
+    assert model.encoder_learns and want.maps.requires_grad
+    forward = model.encoder.forward
+    model.encoder.forward = lambda images: calls.append(len(images)) or forward(images)
+    model.freeze_encoder()
+    model.remember_views(photos)
+    got = model.encode_views(photos, torch.tensor([3, 1]))
+    assert calls == [1] * len(photos)
+    assert not got.maps.requires_grad
+    torch.testing.assert_close(got.maps, want.maps, rtol=2e-3, atol=2e-3)
