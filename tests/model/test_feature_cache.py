@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from uner3d.config import preset_config
 from uner3d.model.build import Model
-from uner3d.model.resnet34 import FoldedResNet34
 from uner3d.model.feature_cache import FeatureCache
+from uner3d.model.resnet34 import FoldedResNet34
 
 
 class Photos:

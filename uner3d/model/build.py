@@ -9,9 +9,9 @@ from uner3d.config import Config
 from uner3d.device import upload
 
 from .encoder import PyramidEncoder
-from .field import BaseField, FieldModule, Sources
-from .resnet34 import FoldedResNet34, ResNet34
 from .feature_cache import FeatureCache
+from .field import BaseField, FieldModule, Sources
+from .resnet34 import FoldedResNet34
 
 
 class Model(nn.Module):
@@ -61,27 +61,27 @@ class Model(nn.Module):
         images, K, poses = photos.images[index].float() / 255, photos.K[index], photos.cam_from_unit[index]
         if not self.encoder_learns:
             return _sources(self._kept_maps(photos, views.tolist()), images, K, poses)
-        trunk = self._frozen_trunk()
-        if trunk is None:
+        learning = self._above_frozen_trunk()
+        if learning is None:
             return self.encode(images, K, poses)
-        scales = self.trunk_cache.features(trunk.scales, photos, views.tolist())
+        scales = self.trunk_cache.features(learning.trunk.scales, photos, views.tolist())
         with self.field.precision(images.device):
-            return _sources(self.encoder.fold(scales), images, K, poses)
+            return _sources(learning.fold(scales), images, K, poses)
 
     def remember_views(self, photos) -> None:
         """Compute what is kept of all views of a PhotoSet; nothing to do where all of the encoder learns."""
-        trunk = self._frozen_trunk()
+        learning = self._above_frozen_trunk()
         for view in range(len(photos)):
             if not self.encoder_learns:
                 self._kept_maps(photos, [view])
-            elif trunk is not None:
-                self.trunk_cache.features(trunk.scales, photos, [view])
+            elif learning is not None:
+                self.trunk_cache.features(learning.trunk.scales, photos, [view])
 
     def _kept_maps(self, photos, views: list[int]) -> Tensor:
         return self.map_cache.features(lambda images: [self.encoder(images)], photos, views)[0]
 
-    def _frozen_trunk(self) -> ResNet34 | None:
-        return self.encoder.trunk if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
+    def _above_frozen_trunk(self) -> FoldedResNet34 | None:
+        return self.encoder if isinstance(self.encoder, FoldedResNet34) and self.encoder.frozen else None
 
 
 def _sources(maps: Tensor, images: Tensor, K: Tensor, cam_from_unit: Tensor) -> Sources:

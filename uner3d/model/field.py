@@ -99,10 +99,13 @@ class BaseField(FieldModule):
         rgb, _ = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
         towards = F.normalize(x[:, None] - sources.centers, dim=-1)
         cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
-        code = code[:, None].expand(-1, towards.shape[1], -1)
+        geometry = torch.cat([rgb, towards - rays[:, None], cosine], -1)
+        # The first layer of [features, geometry, code], part by part: what belongs to the point alone is multiplied once
+        # and not once a view, and nothing as wide as the whole input is in memory.
+        seen, angles, own = self.blend1.weight.split([features.shape[-1], geometry.shape[-1], self.geometry], dim=1)
         with self.precision(x.device):
-            h = F.relu(self.blend1(torch.cat([features, rgb, towards - rays[:, None], cosine, code], -1)))
-            h = self.blend2(h)
+            own_part = F.linear(code, own, self.blend1.bias)[:, None]
+            h = self.blend2(F.relu(F.linear(features, seen) + F.linear(geometry, angles) + own_part))
         # Nearer viewing angles start favoured: log of a sharp lobe, which the learned score then corrects.
         score = h[..., 0].float() + 30 * (cosine[..., 0] - 1)
         visible = source_weights(x, rays, sources).clamp_min(1e-6).log() if sources.depths is not None else 0.0

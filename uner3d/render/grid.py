@@ -29,6 +29,7 @@ class DensityGrid:
         self.allowed = allowed
         if allowed is not None:
             self.values *= allowed.reshape(-1)
+        self._seen = torch.full_like(self.values, -1.0)
         self.bounds = torch.stack([-extent, extent])
         self.tighten()
 
@@ -69,11 +70,11 @@ class DensityGrid:
         cells = self.cells(x)
         # What is passed over says -1, as cells do that no sample met.
         told = torch.where(inside, sigma.float(), -1.0)
-        seen = torch.full_like(self.values, -1.0).scatter_reduce_(0, cells, told, "amax")[cells]
+        seen = self._seen.scatter_reduce_(0, cells, told, "amax")[cells]
+        self._seen[cells] = -1.0  # and not the whole of it, which has many times as many cells as there are samples
         old = self.values[cells]
-        self.values[cells] = torch.where(seen < 0, old, torch.maximum(seen, old + rate * (seen - old)))
-        if self.allowed is not None:
-            self.values *= self.allowed.reshape(-1)
+        new = torch.where(seen < 0, old, torch.maximum(seen, old + rate * (seen - old)))
+        self.values[cells] = new if self.allowed is None else new * self.allowed.reshape(-1)[cells]
 
     def update_outside(self, x: Tensor, sigma: Tensor) -> None:
         """Take in densities at points anywhere."""

@@ -61,8 +61,8 @@ class Pace:
         self._checks = coarse + [share + (1 - share) * part for part in CHECKS]
 
     def corrected(self, step: int, progress: float) -> list[int] | None:
-        """To be asked before every group of steps: the steps that fit by the deadline, twice in the coarse stage, at the
-        first fine step and three times after; None where the plan stays.
+        """To be asked before every group of steps: the steps that fit by the deadline, twice in the coarse stage, at
+        the first fine step and three times after; None where the plan stays.
 
         What a step costs depends on how much of the space is empty, which the calibration's few steps have not found
         out, and on what else the machine does. Steps that are done keep their progress, whatever follows.
@@ -107,8 +107,8 @@ def calibrate(world: World, config: Config, deadline: float, trunk_cache: Featur
     share = config.coarse_share
     knots = (0.0, share, *sorted({k for k in (config.encoder_until, config.idw_from) if share < k < 1}), 1.0)
     # The first price is of the end of the coarse stage, when more of the space is known to be empty.
-    costs = [price(trainer, schedule, begin + (0.5 if begin else 0.9) * (end - begin)) for begin, end in pairwise(knots)]
-    prices = Prices(knots, tuple(costs))
+    middles = [begin + (0.5 if begin else 0.9) * (end - begin) for begin, end in pairwise(knots)]
+    prices = Prices(knots, tuple(price(trainer, schedule, at) for at in middles))
     n_steps = int(max(1.0, deadline - time.monotonic()) / prices.mean(0.0, 1.0))
     return Pace(split_steps(max(n_steps, 2 * config.reuse_maps), share), deadline, prices)
 

@@ -40,8 +40,8 @@ class Schedule:
         self._steps, self._progress = zip(*sorted(knots), strict=True)
 
     def progress(self, step: int) -> float:
-        """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the plan was
-        corrected, so that new numbers of steps change nothing that has been done."""
+        """How far the fit is at a step, 0 to 1: linear between the ends of the stages and the steps at which the plan
+        was corrected, so that new numbers of steps change nothing that has been done."""
         return float(np.interp(step, self._steps, self._progress))
 
     def replanned(self, step: int, steps: list[int]) -> Schedule:

@@ -11,8 +11,8 @@ from uner3d import ops
 from uner3d.config import Config
 from uner3d.device import upload
 from uner3d.model.build import Model
-from uner3d.model.field import Sources
 from uner3d.model.feature_cache import FeatureCache
+from uner3d.model.field import Sources
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
@@ -29,6 +29,7 @@ LEAST_OPAQUE = 8  # rays of a batch that must meet a surface before the geometri
 PRIOR_DENSITY = 20.0  # of the grid where matching has found a surface, so that samples go there
 PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the start and at the end
 TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
+TIGHTEN_EVERY = 16
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Trainer:
             self.model.freeze_encoder()
         encoded = self.model.encode_views(photos, group.sources)
         shared = encoded.detached() if encoded.maps.requires_grad else encoded
-        if self.step >= TIGHTEN_FROM:
+        if self.step >= TIGHTEN_FROM and self.step % TIGHTEN_EVERY < self.config.reuse_maps:
             self.grid.tighten()
         totals: dict[str, Tensor] = {}
         count = min(self.config.reuse_maps, n_steps)
