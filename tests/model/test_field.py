@@ -44,6 +44,24 @@ def test_views_matter(field):
     assert (a[2] - b[2]).abs().max() > 0.05
 
 
+def test_blending_is_one_layer_on_all_inputs_side_by_side(field):
+    """The parts of the first layer, computed apart, against their definition: a softmax over the views of an MLP's
+    scores of [features, pixel, ray differences, cosine, code]."""
+    from uner3d import ops
+
+    sources = random_sources(5)
+    x, rays = some_points()
+    _, code, colour = evaluate(field, x, rays, sources)
+    features, valid = ops.sample_views(sources.maps, sources.K_maps, sources.cam_from_unit, x)
+    rgb, _ = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
+    towards = F.normalize(x[:, None] - sources.centers, dim=-1)
+    cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
+    inputs = [features, rgb, towards - rays[:, None], cosine, code[:, None].expand(-1, 5, -1)]
+    score = field.blend2(F.relu(field.blend1(torch.cat(inputs, -1))))[..., 0] + 30 * (cosine[..., 0] - 1)
+    weights = torch.softmax(score.masked_fill(~valid, -1e4), -1)
+    torch.testing.assert_close(colour, (weights[..., None] * rgb).sum(1), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("n_views", [1, 2, 9])
 def test_any_number_of_views(field, n_views):
     x, rays = some_points()

@@ -100,8 +100,8 @@ class BaseField(FieldModule):
         towards = F.normalize(x[:, None] - sources.centers, dim=-1)
         cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
         geometry = torch.cat([rgb, towards - rays[:, None], cosine], -1)
-        # The first layer of [features, geometry, code], part by part: what belongs to the point alone is multiplied once
-        # and not once a view, and nothing as wide as the whole input is in memory.
+        # The first layer of [features, geometry, code], part by part: what belongs to the point alone is multiplied
+        # once and not once a view, and nothing as wide as the whole input is in memory.
         seen, angles, own = self.blend1.weight.split([features.shape[-1], geometry.shape[-1], self.geometry], dim=1)
         with self.precision(x.device):
             own_part = F.linear(code, own, self.blend1.bias)[:, None]
