@@ -31,7 +31,7 @@ class Config:
     holdout: int = 0
     box: list[list[float]] | None = None  # as given by the user, world units; None: found
 
-    minutes: float = 5.0  # budget of the whole command; steps are calibrated from it once
+    minutes: float = 5.0  # budget of the whole command; steps are calibrated from it, and corrected under way
     steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
     knots: list[list[float]] | None = None  # [step, progress] where the plan was corrected under way
     coarse_share: float = 0.35  # of the steps, at half resolution

@@ -16,7 +16,7 @@ from .resnet34 import FoldedResNet34
 
 class Model(nn.Module):
     """An encoder and a field. ``encode`` makes the sources that condition every prediction; ``encode_views`` does so
-    for views of a photo set, and keeps what a frozen trunk makes of them."""
+    for views of a photo set, and keeps what a frozen encoder, or its frozen trunk, makes of them."""
 
     def __init__(self, config: Config, trunk_cache: FeatureCache | None = None) -> None:
         super().__init__()

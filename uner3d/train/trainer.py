@@ -85,7 +85,7 @@ class Trainer:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = parameters["base_lr"] * stage.rate
             optimizer.zero_grad()
-        if not stage.encoder_learns and self.model.encoder_learns:
+        if not stage.encoder_learns:
             self.model.freeze_encoder()
         encoded = self.model.encode_views(photos, group.sources)
         shared = encoded.detached() if encoded.maps.requires_grad else encoded
