@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from toy import RADIUS, BallField, ball_depth, look_at_origin, pinhole
+from toy import RADIUS, BallField, ball_depth, look_at_origin, pinhole, random_sources
 
+from uner3d.model.field import BaseField
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings, pixel_rays, render_rays
@@ -74,6 +75,28 @@ def test_black_without_background_and_carved_cells_are_empty():
     carved.allowed = torch.zeros(48, 48, 48, dtype=torch.bool)
     origins, directions = pixel_rays(K, pose, torch.tensor([[20.0, 15.0]]))
     assert render_rays(BallField(), None, carved, origins, directions, RenderSettings(24)).opacity.max() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0], ids=["all carved", "some carved", "none carved"])
+def test_leaving_out_carved_samples_changes_nothing(share):
+    """The field is asked for the samples that can matter, or for all of them and what is carved dropped."""
+    torch.manual_seed(0)
+    field, sources, grid = BaseField(5, 4), random_sources(3), DensityGrid(8, torch.ones(3))
+    field.out.bias.data[0] = 0.0  # opaque enough for colours to count
+    grid.allowed = torch.rand(8, 8, 8) < share
+    origins = 0.2 * torch.randn(40, 3) - torch.tensor([0.0, 0.0, 3.0])
+    directions = 0.1 * torch.randn(40, 3) + torch.tensor([0.0, 0.0, 1.0])
+    results = []
+    for fixed in (False, True):
+        field.zero_grad()
+        settings = RenderSettings(24, uniform=1.0, background=torch.ones(3), window=4.0, fixed_shapes=fixed)
+        out = render_rays(field, sources, grid, origins, directions, settings)
+        (out.colour.square().sum() + out.depth.sum()).backward()
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in field.parameters()]
+        results.append([out.colour, out.depth, out.opacity, out.weights, *gradients])
+    for left_out, dropped in zip(*results, strict=True):
+        torch.testing.assert_close(left_out, dropped)
+    assert (results[0][2].max() > 0.1) == (share > 0)
 
 
 def test_the_space_beyond_the_box_is_rendered_on_request():

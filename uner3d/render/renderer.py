@@ -70,11 +70,9 @@ def render_rays(
     points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
     rays = (directions / length)[:, None].expand_as(points)
     flat_x, flat_rays = points.reshape(-1, 3), rays.reshape(-1, 3)
-    sigma, code = field.density(flat_x, flat_rays, sources, settings.window)
-    sigma = sigma.view(n_rays, n_samples)
-    if grid.allowed is not None:
-        sigma = sigma * grid.allowed.reshape(-1)[grid.cells(points)]
     lengths = edges * length  # densities are per unit of length, edges in multiples of the direction
+    sigma, asked, code = _densities(field, sources, grid, flat_x, flat_rays, settings)
+    sigma = sigma.view(n_rays, n_samples)
     colour = torch.zeros(n_rays * n_samples, 3, device=origins.device)
     if with_colour:
         with torch.no_grad():
@@ -83,15 +81,38 @@ def render_rays(
         if settings.fixed_shapes:
             colour = torch.where(visible[:, None], field.colour(flat_x, flat_rays, code, sources), colour)
         else:
-            visible = visible.nonzero()[:, 0]
-            seen = field.colour(flat_x[visible], flat_rays[visible], code[visible], sources)
-            colour = colour.index_put((visible,), seen)
+            if asked is None:
+                asked = code_row = visible.nonzero()[:, 0]
+            else:
+                code_row = visible[asked].nonzero()[:, 0]
+                asked = asked[code_row]
+            seen = field.colour(flat_x[asked], flat_rays[asked], code[code_row], sources)
+            colour = colour.index_put((asked,), seen)
     result = ops.composite(sigma, colour.view(n_rays, n_samples, 3), lengths)
     out = result.colour
     if settings.background is not None:
         out = out + (1 - result.opacity)[:, None] * settings.background
     depth = result.depth / (result.opacity.clamp_min(1e-6) * length[:, 0])
     return Rendering(out, depth, result.opacity, result.weights, edges, points, sigma)
+
+
+def _densities(
+    field: Field, sources, grid: DensityGrid, x: Tensor, rays: Tensor, settings: RenderSettings
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Densities (N,), zero in carved cells; the rows (M,) that the field was asked for, None for all; their codes.
+
+    Of an object with masks a third of the samples belong to rays that no silhouette lets meet anything.
+    """
+    if grid.allowed is None:
+        sigma, code = field.density(x, rays, sources, settings.window)
+        return sigma, None, code
+    allowed = grid.allowed.reshape(-1)[grid.cells(x)]
+    if settings.fixed_shapes:
+        sigma, code = field.density(x, rays, sources, settings.window)
+        return sigma * allowed, None, code
+    asked = allowed.nonzero()[:, 0]
+    sigma, code = field.density(x[asked], rays[asked], sources, settings.window)
+    return sigma.new_zeros(len(x)).index_put((asked,), sigma), asked, code
 
 
 def _edges(
