@@ -61,11 +61,11 @@ class Fitted:
     def settings(self) -> RenderSettings:
         """How finished images are rendered."""
         outside = self.config.samples_outside if self.world.outside else 0
-        return RenderSettings(self.config.samples + 24, outside, 0.1, self.world.background, float(self.config.octaves))
+        return RenderSettings(self.config.samples, outside, 0.1, self.world.background, float(self.config.octaves))
 
 
 def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False,
-        config: Config | None = None, deadline: float | None = None,
+        config: Config | None = None, deadline: float | Callable[[World], float] | None = None,
         progress: Callable[[int, int, dict[str, float]], None] | None = None,
         **settings: Any) -> Fitted:  # fmt: skip
     """Fit a field to a scene's photos.
@@ -75,7 +75,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
         preset: "quick", "base", "high" or "paper"; any field of Config can be given as a keyword.
         run: folder for checkpoints and logs (default: a temporary one).
         resume: go on from what ``run`` holds, with its settings but for ``device``, which is the one given now.
-        deadline: time.monotonic() by which the steps should be done; overrides ``minutes``.
+        deadline: time.monotonic() by which the steps should be done, or a function of the prepared photos that says
+            it; overrides ``minutes``.
 
     Raises:
         Interrupted: after Ctrl-C, with everything saved.
@@ -93,6 +94,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
         "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
         "box_source": scene.box_source, "views": [view.name for view in scene.views],
     })  # fmt: skip
+    if callable(deadline):
+        deadline = deadline(world)
     trainer = fit_world(world, config, run, deadline=deadline, resume=resume, progress=progress)
     return Fitted(config, trainer.model, trainer.grid, world, frame, run)
 

@@ -10,7 +10,7 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"rays": 768, "samples": 24, "sources": 6, "minutes": 2.0},
     "base": {},
-    "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 48},
+    "high": {"rays": 2048, "samples": 48, "minutes": 30.0, "extract_samples": 24},
     "paper": {"model": "paper", "encoder": "resnet34", "octaves": 10, "rays": 256, "samples": 32, "sources": 6,
               "refine": 0, "prior_loss": 0.0, "encoder_until": 1.0},
 }
@@ -57,7 +57,7 @@ class Config:
     prior_until: float = 0.6  # share of the steps after which the photos' first depths are forgotten
     idw_from: float = 0.8  # share of the steps after which the IDW colour loss joins
 
-    extract_samples: int = 32
+    extract_samples: int = 16
     extract_stride: int = 2
     refine: int = 3  # iterations of patch matching on the extracted surface; 0: the field's surface as it is
     outside: str = "auto"  # auto | on | off: whether anything beyond the box is rendered

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uner3d.render.renderer import pixel_rays
 
-from .photos import PhotoSet, Ranking
+from .photos import PhotoSet, Ranking, shows
 
 
 @dataclass
@@ -61,7 +61,7 @@ def draw_batch(photos: PhotoSet, targets: Tensor, n_rays: int, patch: int, gener
     if photos.masks is not None:
         interest = photos.masks[views, middle[:, 1], middle[:, 0]].float() / 255 + 0.15
     elif background is not None:
-        differs = (photos.pixels(views, middle) - background).abs().amax(-1) > 0.06
+        differs = shows(photos.pixels(views, middle), background)
         interest = differs.float() + 0.15
     # Weighted sampling without replacement: largest u^(1/w) (Efraimidis and Spirakis 2006).
     key = torch.rand(n_candidates, generator=generator, device=device).log() / interest

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BARE = 0.06  # difference from a uniform background's colour up to which a pixel shows nothing
+
 
 class UnitFrame:
     """The model's own frame: the box's centre at the origin, half its longest edge as the unit.
@@ -131,13 +133,18 @@ def _likeness(a: Tensor, b: Tensor) -> Tensor:
     return towards[0] @ towards[1].T + a[:, 2, :3] @ b[:, 2, :3].T
 
 
-def border_colour(photos: PhotoSet, tolerance: float = 0.06, share: float = 0.85) -> Tensor | None:
+def border_colour(photos: PhotoSet, tolerance: float = BARE, share: float = 0.85) -> Tensor | None:
     """Colour (3,) of a uniform background: what ``share`` of all border pixels agree on to ``tolerance``, else None."""
     images = photos.images
     border = torch.cat([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1).float().reshape(-1, 3) / 255
     colour = border.median(0).values
     close = ((border - colour).abs().amax(-1) < tolerance).float().mean()
     return colour if close >= share else None
+
+
+def shows(colours: Tensor, background: Tensor) -> Tensor:
+    """Whether colours (..., 3) in [0, 1] differ from that of a uniform background (3,): (...) bool."""
+    return (colours - background).abs().amax(-1) > BARE
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:

@@ -12,13 +12,12 @@ from uner3d import ops
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import ray_box
 
-from .photos import PhotoSet, Ranking
+from .photos import PhotoSet, Ranking, shows
 
 SOURCES, ITERATIONS, BEST = 6, 6, 2
 REACH = 16.0  # pixels by which a random start may be moved at first
 CORRELATED = 0.5  # score from which on a match counts
 AGREEMENT = 0.01  # relative difference of depth up to which two views mean the same surface
-BARE = 0.06  # difference from the background's colour up to which a pixel shows nothing
 GREY = torch.tensor((0.299, 0.587, 0.114))  # luma of ITU-R BT.601
 
 
@@ -98,7 +97,7 @@ def _random_planes(photos: PhotoSet, view: int, extent: Tensor, background: Tens
     if photos.masks is not None:
         wanted &= photos.masks[view].reshape(-1) > 127
     elif background is not None:
-        wanted &= (image.float() / 255 - background).abs().amax(-1) > BARE
+        wanted &= shows(image.float() / 255, background)
     share = torch.rand(height * width, generator=generator)
     normal = F.normalize(torch.randn(height, width, 3, generator=generator), dim=-1)
     if not wanted.any():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uner3d.config import Config
 
-from .photos import PhotoSet, Ranking, neighbours
+from .photos import PhotoSet, Ranking, neighbours, shows
 from .prior import Prior, match_photos
 from .schedule import LEAST_HALVED
 
@@ -32,6 +32,18 @@ class World:
     def device(self) -> torch.device:
         """Where all tensors but the ranking lie; the fit runs there."""
         return self.extent.device
+
+    @property
+    def shown(self) -> float:
+        """The share of the photos' pixels that show something: what masks cover, or what differs from a uniform
+        background; all of them where there is neither."""
+        photos = self.photos[1]
+        if photos.masks is not None:
+            return float((photos.masks > 127).float().mean())
+        if self.background is None:
+            return 1.0
+        shares = [shows(image.float() / 255, self.background).float().mean() for image in photos.images]
+        return float(torch.stack(shares).mean())
 
     def to(self, device: torch.device | str) -> World:
         """The same on another device."""
