@@ -27,12 +27,18 @@ def test_octaves_open_and_stay_open():
     assert windows[399] < 8.99 and windows[400:] == pytest.approx([9] * 600)
 
 
-def test_rate_warms_up_and_falls_to_a_twentieth():
+def test_rate_warms_up_holds_and_falls_to_a_twentieth_in_the_fine_stage():
     s = schedule()
     rates = [s.at(step).rate for step in range(1000)]
-    assert rates[0] == pytest.approx(0.02) and max(rates) == pytest.approx(rates[49])
-    assert all(b < a for a, b in pairwise(rates[49:]))
+    assert rates[0] == pytest.approx(0.02) and all(b > a for a, b in pairwise(rates[:50]))
+    assert rates[49:351] == pytest.approx([1.0] * 302)
+    assert all(b < a for a, b in pairwise(rates[350:]))
     assert rates[-1] == pytest.approx(0.05, rel=0.01)
+
+
+def test_a_fit_of_coarse_steps_alone_keeps_its_rate():
+    s = Schedule(preset_config("base", steps=[100, 0], coarse_share=1.0), 400)
+    assert s.at(99).rate == pytest.approx(1)
 
 
 def test_losses_join():
@@ -40,6 +46,11 @@ def test_losses_join():
     assert s.at(150).geometric == 0 and s.at(225).geometric == pytest.approx(0.5) and s.at(300).geometric == 1
     assert s.at(799).idw == 0 and s.at(800).idw == 1
     assert s.at(0).uniform == pytest.approx(0.6) and s.at(999).uniform == pytest.approx(0.15)
+
+
+def test_views_need_not_agree_while_the_field_is_fog():
+    s = Schedule(preset_config("base", steps=[50, 90]), 400)  # progress alone would let the loss join at step 21
+    assert s.at(60).geometric == 0 and s.at(90).geometric == pytest.approx(0.5) and s.at(120).geometric == 1
 
 
 def test_steps_must_be_known():

@@ -9,6 +9,8 @@ import numpy as np
 from uner3d.config import Config
 
 LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
+LAST_RATE = 0.05  # of the learning rate; it falls in the fine stage
+FOG_STEPS = 60  # a field has no surface yet: depths that agree in fog would only keep it
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Schedule:
         return Stage(
             reduction=self.coarse_reduction if step < self.n_coarse else 1,
             window=opened * c.octaves,
-            rate=warm * 0.05 ** max(0.0, progress),
-            geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15)),
+            rate=warm * LAST_RATE ** max(0.0, (progress - c.coarse_share) / max(1 - c.coarse_share, 1e-6)),
+            geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0.0, (step - FOG_STEPS) / FOG_STEPS)),
             prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
             idw=float(progress >= c.idw_from),
             uniform=max(0.15, 0.6 - progress),
