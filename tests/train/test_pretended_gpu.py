@@ -20,7 +20,7 @@ UPLOADS = 3  # of a group of steps: numbers of its sources and of its targets, r
 
 def config(**overrides) -> Config:
     values = dict(steps=[50, 150], rays=64, samples=8, samples_outside=4, sources=3, octaves=4, grid=16,
-                  geometric_rays=16, precision="float32")  # fmt: skip
+                  geometric_rays=16, geometric_from=0, precision="float32")  # fmt: skip
     return Config(**(values | overrides))
 
 

@@ -27,7 +27,7 @@ def world():
 def config(**overrides) -> Config:
     """12 steps in which every loss takes part, the cloud's from step 8 on."""
     values = dict(steps=[4, 8], rays=64, samples=8, sources=3, octaves=4, grid=16, geometric_rays=16,
-                  precision="float32", idw_from=0.6, encoder_until=0.5)  # fmt: skip
+                  precision="float32", idw_from=0.6, encoder_until=0.5, geometric_from=0)  # fmt: skip
     return Config(**(values | overrides))
 
 

@@ -10,7 +10,6 @@ from uner3d.config import Config
 
 LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
 LAST_RATE = 0.05  # of the learning rate; it falls in the fine stage
-FOG_STEPS = 60  # a field has no surface yet: depths that agree in fog would only keep it
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,12 @@ class Schedule:
         progress = self.progress(step)
         opened = min(1.0, 0.3 + 0.7 * progress / max(c.open_octaves, 1e-6))
         warm = min(1.0, (step + 1) / 50)
+        fog = c.geometric_from  # depths that agree in fog would only keep it
         return Stage(
             reduction=self.coarse_reduction if step < self.n_coarse else 1,
             window=opened * c.octaves,
             rate=warm * LAST_RATE ** max(0.0, (progress - c.coarse_share) / max(1 - c.coarse_share, 1e-6)),
-            geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0.0, (step - FOG_STEPS) / FOG_STEPS)),
+            geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0, step - fog) / max(1, fog)),
             prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
             idw=float(progress >= c.idw_from),
             uniform=max(0.15, 0.6 - progress),
