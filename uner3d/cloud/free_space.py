@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uner3d.train.photos import shows
+
 from .raster import project
 from .surface import SurfaceMaps
 
@@ -29,7 +31,7 @@ def bare_pixels(photos, background: Tensor) -> Tensor:
     background up to the brightness ``RIM`` (thresholds with hysteresis, Canny 1986), so that the blurred rim of an
     object's silhouette counts as what it mostly shows.
     """
-    bare = torch.stack([(image.float() / 255 - background).abs().amax(-1) <= BARE for image in photos.images])
+    bare = torch.stack([~shows(image.float() / 255, background, BARE) for image in photos.images])
     if is_black(background):
         for mask, image in zip(bare, photos.images, strict=True):
             dark = image.amax(-1) < 255 * RIM
@@ -53,7 +55,7 @@ def contradictions(points: Tensor, colours: Tensor, maps: SurfaceMaps, photos, b
     """In how many views each point (N, 3) of the unit frame, of colour (N, 3), would hide a background that the photo
     shows: (N,) int64. Points that look like the background contradict nothing."""
     count = torch.zeros(len(points), dtype=torch.int64)
-    distinct = ((colours - background).abs().amax(-1) > DISTINCT).nonzero()[:, 0]
+    distinct = shows(colours, background, DISTINCT).nonzero()[:, 0]
     height, width = photos.size
     rows, columns = maps.depth.shape[1:]
     for part in distinct.split(CHUNK):

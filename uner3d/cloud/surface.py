@@ -11,7 +11,7 @@ from torch import Tensor
 
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import may_hit
-from uner3d.render.renderer import pixel_rays
+from uner3d.render.renderer import densities, pixel_rays
 from uner3d.render.sampling import importance_edges, ray_box
 from uner3d.train.hull import Silhouettes
 from uner3d.train.photos import Ranking
@@ -108,10 +108,9 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
     middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
     points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
     rays = (directions / length)[:, None].expand_as(points)
-    sigma, _ = field.density(points.reshape(-1, 3), rays.reshape(-1, 3), sources, window)
+    # Samples are placed in no carved cell, so there is nothing to leave out.
+    sigma, _, _ = densities(field, sources, grid, points.reshape(-1, 3), rays.reshape(-1, 3), window, True)
     sigma = sigma.view(middles.shape)
-    if grid.allowed is not None:
-        sigma = sigma * grid.allowed.reshape(-1)[grid.cells(points)]
     rate = sigma * length
     passed = rate * (edges[:, 1:] - edges[:, :-1])
     after = entry[:, None] + passed.cumsum(-1)

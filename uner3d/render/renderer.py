@@ -71,7 +71,7 @@ def render_rays(
     rays = (directions / length)[:, None].expand_as(points)
     flat_x, flat_rays = points.reshape(-1, 3), rays.reshape(-1, 3)
     lengths = edges * length  # densities are per unit of length, edges in multiples of the direction
-    sigma, asked, code = _densities(field, sources, grid, flat_x, flat_rays, settings)
+    sigma, asked, code = densities(field, sources, grid, flat_x, flat_rays, settings.window, settings.fixed_shapes)
     sigma = sigma.view(n_rays, n_samples)
     colour = torch.zeros(n_rays * n_samples, 3, device=origins.device)
     if with_colour:
@@ -81,13 +81,10 @@ def render_rays(
         if settings.fixed_shapes:
             colour = torch.where(visible[:, None], field.colour(flat_x, flat_rays, code, sources), colour)
         else:
-            if asked is None:
-                asked = code_row = visible.nonzero()[:, 0]
-            else:
-                code_row = visible[asked].nonzero()[:, 0]
-                asked = asked[code_row]
-            seen = field.colour(flat_x[asked], flat_rays[asked], code[code_row], sources)
-            colour = colour.index_put((asked,), seen)
+            code_row = visible[asked].nonzero()[:, 0]
+            row = visible.nonzero()[:, 0]  # the same samples, since what was not asked for has no weight
+            seen = field.colour(flat_x[row], flat_rays[row], code[code_row], sources)
+            colour = colour.index_put((row,), seen)
     result = ops.composite(sigma, colour.view(n_rays, n_samples, 3), lengths)
     out = result.colour
     if settings.background is not None:
@@ -96,22 +93,23 @@ def render_rays(
     return Rendering(out, depth, result.opacity, result.weights, edges, points, sigma)
 
 
-def _densities(
-    field: Field, sources, grid: DensityGrid, x: Tensor, rays: Tensor, settings: RenderSettings
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Densities (N,), zero in carved cells; the rows (M,) that the field was asked for, None for all; their codes.
+def densities(
+    field: Field, sources, grid: DensityGrid, x: Tensor, rays: Tensor, window: float, fixed_shapes: bool
+) -> tuple[Tensor, Tensor | slice, Tensor]:
+    """Densities (N,) at x (N, 3), zero in carved cells; the M of them that the field was asked for; their codes (M, G).
 
-    Of an object with masks a third of the samples belong to rays that no silhouette lets meet anything.
+    Of an object with masks a third of a batch's samples belong to rays that no silhouette lets meet anything; with
+    ``fixed_shapes`` they are asked for all the same.
     """
     if grid.allowed is None:
-        sigma, code = field.density(x, rays, sources, settings.window)
-        return sigma, None, code
+        sigma, code = field.density(x, rays, sources, window)
+        return sigma, slice(None), code
     allowed = grid.allowed.reshape(-1)[grid.cells(x)]
-    if settings.fixed_shapes:
-        sigma, code = field.density(x, rays, sources, settings.window)
-        return sigma * allowed, None, code
+    if fixed_shapes:
+        sigma, code = field.density(x, rays, sources, window)
+        return sigma * allowed, slice(None), code
     asked = allowed.nonzero()[:, 0]
-    sigma, code = field.density(x[asked], rays[asked], sources, settings.window)
+    sigma, code = field.density(x[asked], rays[asked], sources, window)
     return sigma.new_zeros(len(x)).index_put((asked,), sigma), asked, code
 
 

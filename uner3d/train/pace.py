@@ -106,7 +106,8 @@ def calibrate(world: World, config: Config, deadline: float, trunk_cache: Featur
         timed_group(trainer, schedule)
     share = config.coarse_share
     # The colour loss of the last steps is worth no price of its own (288 against 293 ms a step), and takes a cloud.
-    knots = (0.0, share, *(k for k in (config.encoder_until,) if share < k < 1), 1.0)
+    frozen = (config.encoder_until,) if share < config.encoder_until < 1 else ()
+    knots = (0.0, share, *frozen, 1.0)
     # The first price is of the end of the coarse stage, when more of the space is known to be empty.
     middles = [begin + (0.5 if begin else 0.9) * (end - begin) for begin, end in pairwise(knots)]
     prices = Prices(knots, tuple(price(trainer, schedule, at) for at in middles))

@@ -142,9 +142,9 @@ def border_colour(photos: PhotoSet, tolerance: float = BARE, share: float = 0.85
     return colour if close >= share else None
 
 
-def shows(colours: Tensor, background: Tensor) -> Tensor:
+def shows(colours: Tensor, background: Tensor, tolerance: float = BARE) -> Tensor:
     """Whether colours (..., 3) in [0, 1] differ from that of a uniform background (3,): (...) bool."""
-    return (colours - background).abs().amax(-1) > BARE
+    return (colours - background).abs().amax(-1) > tolerance
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:
