@@ -50,9 +50,10 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     state.safetensors}.
 
     ``deadline`` (time.monotonic()) is what step counts are calibrated for where ``config.steps`` is None, and corrected
-    twice in the coarse stage, where it ends and three times after; otherwise only steps count. ``resume`` goes on from the
-    saved state to the same bytes as an uninterrupted run (CPU, same number of threads). ``progress`` is called after each
-    group of steps on the CPU, on a GPU where values were read. Raises Interrupted after Ctrl-C, with everything saved.
+    twice in the coarse stage, where it ends and three times after; otherwise only steps count. ``resume`` goes on from
+    the saved state to the same bytes as an uninterrupted run (CPU, same number of threads). ``progress`` is called
+    after each group of steps on the CPU, on a GPU where values were read. Raises Interrupted after Ctrl-C, with
+    everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
     on_cpu = world.device.type == "cpu"
