@@ -1,7 +1,9 @@
 """Speed of patch_match against the same hypotheses scored in torch eager, one view after another.
 
-python -m benchmarks.bench_patch_match [--size 400x300] [--sources 6] [--iterations 3] [--threads 2] [--json FILE]
-A view of a textured sphere is matched from depths that are wrong by up to 2 %. torch scores one plane per pixel
+python -m benchmarks.bench_patch_match [--size 400x300] [--sources 6] [--iterations 3] [--device cuda] [--threads 2]
+    [--json FILE]
+A view of a textured sphere is matched from depths that are wrong by up to 2 % at a width of 400 pixels, less at larger
+ones, so that pixels move as far. torch scores one plane per pixel
 (projection of the windows, `grid_sample`, weighted correlation, best three); its time counts as often as patch_match
 tries planes: 1 + 11 an iteration, without what propagation and random numbers would cost it.
 """
@@ -12,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks._gpu import add_device
 from benchmarks._timing import argument_parser, check_close, environment, parse, show, time_interleaved, write_json
 from uner3d import ops
 from uner3d.ops import reference
@@ -38,7 +41,7 @@ def scene(n_views: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor
         root = b.square() - a * (centre.square().sum() - 1)
         depth = torch.where(root > 0, (-b - root.clamp_min(0).sqrt()) / a, torch.zeros_like(a))
         x = centre + depth[..., None] * d
-        waves = torch.tensor([[31.0, 7, 5], [-11, 37, 8], [23, -19, 29], [13, 17, -41]])
+        waves = torch.tensor([[31.0, 7, 5], [-11, 37, 8], [23, -19, 29], [13, 17, -41]]) * (width / 400)
         images.append(torch.where(depth > 0, 0.5 + 0.11 * torch.sin(x @ waves.T).sum(-1), torch.zeros_like(a)))
         first = first or (depth, F.normalize(x, dim=-1))
     return torch.stack(images), K, torch.stack(poses), first[0], first[1]
@@ -46,9 +49,10 @@ def scene(n_views: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor
 
 def eager(images: Tensor, K: Tensor, poses: Tensor, sources: Tensor, depth: Tensor, normal: Tensor) -> Tensor:
     """Scores (H, W) of one plane per pixel, with grid_sample."""
-    height, width = images.shape[1:]
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    offsets = STEP * (torch.arange(SIDE) - SIDE // 2)
+    (height, width), device = images.shape[1:], images.device
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    v, u = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
+    offsets = STEP * (torch.arange(SIDE, device=device) - SIDE // 2)
     dv, du = torch.meshgrid(offsets, offsets, indexing="ij")
     du, dv = du.reshape(-1, 1, 1), dv.reshape(-1, 1, 1)
     inverse = K[0].inverse()
@@ -82,13 +86,13 @@ def eager(images: Tensor, K: Tensor, poses: Tensor, sources: Tensor, depth: Tens
 
 def check(common: tuple, wrong: Tensor, depth: Tensor, normal: Tensor, iterations: int) -> dict[str, float]:
     """Scores against both twins, then that matching finds the sphere: median errors of depth before and after."""
+    cpu = lambda t: t.double().cpu()  # noqa: E731
     images, K, poses, reference_view, sources = common
     whole = F.max_pool2d((depth <= 0)[None].float(), 11, 1, 5)[0] == 0  # windows that lie on the sphere
     score = ops.patch_match(*common, wrong, normal, LIMITS, iterations=0)[2]
-    twin = reference.patch_ncc(images.double(), K.double(), poses.double(), reference_view, sources, wrong.double(),
-                               normal.double())  # fmt: skip
+    twin = reference.patch_ncc(*map(cpu, (images, K, poses)), reference_view, sources, cpu(wrong), cpu(normal))
     want = twin.topk(min(3, len(sources)), dim=0).values.mean(0)
-    check_close(score[depth > 0], want[depth > 0], 5e-3, "scores against the float64 twin")
+    check_close(score[depth > 0], want[depth.cpu() > 0], 5e-3, "scores against the float64 twin")
     check_close(eager(images, K, poses, sources, wrong, normal)[whole], score[whole], 5e-3, "torch's scores")
     found = ops.patch_match(*common, wrong, normal, LIMITS, iterations=iterations)[0]
     before, after = ((d / depth - 1).abs()[whole].median().item() for d in (wrong, found))
@@ -99,6 +103,7 @@ def check(common: tuple, wrong: Tensor, depth: Tensor, normal: Tensor, iteration
 
 def main() -> None:
     parser = argument_parser(__doc__)
+    add_device(parser)
     parser.add_argument("--size", default="400x300", help="width x height")
     parser.add_argument("--sources", type=int, default=6)
     parser.add_argument("--iterations", type=int, default=3)
@@ -106,8 +111,10 @@ def main() -> None:
     width, height = map(int, args.size.split("x"))
     images, K, poses, depth, normal = scene(args.sources + 1, height, width)
     sources = torch.arange(1, args.sources + 1)
-    wrong = depth * (1 + 0.02 * (2 * torch.rand(depth.shape, generator=torch.Generator().manual_seed(0)) - 1))
-    common = (images, K, poses, 0, sources)
+    noise = 2 * torch.rand(depth.shape, generator=torch.Generator().manual_seed(0)) - 1
+    wrong = depth * (1 + 0.02 * (400 / width) * noise)
+    images, K, poses, depth, normal, wrong = (t.to(args.device) for t in (images, K, poses, depth, normal, wrong))
+    common = (images, K, poses, 0, sources)  # the sources are numbers that the host reads
     errors = check(common, wrong, depth, normal, args.iterations)
     functions = {
         "uner3d": lambda: ops.patch_match(*common, wrong, normal, LIMITS, iterations=args.iterations),
@@ -118,7 +125,7 @@ def main() -> None:
     n_planes, seconds = 1 + PLANES_PER_ITERATION * args.iterations, times["uner3d"]["median"]
     speedup = n_planes * times["torch, one plane"]["median"] / seconds
     per_megapixel = seconds / (int((depth > 0).sum()) / 1e6)
-    print(f"  {speedup:.1f}x torch over {n_planes} planes, {per_megapixel:.1f} s a megapixel")
+    print(f"  {speedup:.1f}x torch over {n_planes} planes, {per_megapixel:.3g} s a megapixel")
     if args.json:
         figures = {"seconds": times, "planes": n_planes, "speedup": speedup, "seconds_per_megapixel": per_megapixel}
         write_json(args.json, {"environment": environment(), "size": args.size, "errors": errors, "figures": figures})

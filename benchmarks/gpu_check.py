@@ -37,6 +37,7 @@ BENCHMARKS = {
     "composite": ["--rays", "65536"],
     "knn": ["--points", "100000", "1000000", "--clouds", "surface"],
     "idw": ["--points", "200000"],
+    "patch_match": ["--size", "800x600"],
 }
 
 

@@ -55,7 +55,7 @@ class Fitted:
 
     @cached_property
     def host(self) -> World:
-        """The world on the CPU, where surfaces are refined, compared and sampled; the same one for a fit on the CPU."""
+        """The world on the CPU, where surfaces are compared and sampled; the same one for a fit on the CPU."""
         return self.world.to("cpu")
 
     def settings(self) -> RenderSettings:
@@ -132,7 +132,8 @@ def load_run_scene(run: Path, config: Config):
 def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:
     """Surface maps of all training views and what they agree on; computed once per run, then read from its folder.
 
-    The field is evaluated where it was fitted; its surface maps then come to the CPU, once, and stay there.
+    The field is evaluated and the photos are matched where it was fitted; the surface maps then come to the CPU, once,
+    and stay there.
     """
     path = fitted.run / "surface.safetensors"
     if path.is_file() and path.stat().st_mtime >= (fitted.run / "model.safetensors").stat().st_mtime:
@@ -140,9 +141,10 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
     c, host = fitted.config, fitted.host
     return_free_memory()
     maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
-                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6)).to("cpu")  # fmt: skip
+                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6))  # fmt: skip
     if c.refine:
-        maps = refine_surfaces(maps, host.photos, host.ranking, c.refine, _part(progress, 0.6, 0.4))
+        maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine, _part(progress, 0.6, 0.4))
+    maps = maps.to("cpu")
     agreed = agree(maps, host.photos[1], host.ranking, host.background)
     write_surfaces(path, maps, agreed)
     return maps, agreed

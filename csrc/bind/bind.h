@@ -46,6 +46,7 @@ void bind_sample_views_cuda(py::module_& m);
 void bind_composite(py::module_& m);
 void bind_composite_cuda(py::module_& m);
 void bind_patch_match(py::module_& m);
+void bind_patch_match_cuda(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);
 void bind_output(py::module_& m);

@@ -18,5 +18,6 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_composite(m);
   bind_composite_cuda(m);
   bind_patch_match(m);
+  bind_patch_match_cuda(m);
   bind_thin(m);
 }

@@ -10,13 +10,6 @@
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kTilesPerChunk = 8;
-constexpr int kNearSteps[4][2] = {{-1, 0}, {1, 0}, {0, -1}, {0, 1}};
-constexpr int kFarSteps[3] = {5, 3, 7};  // odd, so that the other colour is met; another one each iteration
-constexpr int kFarDirections = 4;
-constexpr int kDraws = 3;            // perturbations an iteration: depth, slopes, both
-constexpr float kSlopeReach = 0.5f;  // tangent by which the first iteration turns a plane at most
-constexpr float kSteepest = 5.0f;    // tangent of the steepest plane, about 79 degrees
-constexpr float kLeastGain = 1e-4f;  // of the score, for a plane to be replaced
 
 // Planes and scores of all pixels; those left out have w = 0.
 template <class T>
@@ -37,13 +30,9 @@ State<T> start(const PatchScene<T>& scene) {
   for (std::int64_t i = 0; i < n; ++i) {
     const T z = a.depth[i];
     if (!(z > T(0)) || !std::isfinite(z)) continue;
-    const T* in_world = a.normal + 3 * i;
-    T normal[3];
-    for (int k = 0; k < 3; ++k)
-      normal[k] = pose[4 * k] * in_world[0] + pose[4 * k + 1] * in_world[1] + pose[4 * k + 2] * in_world[2];
     const std::int64_t column = i % width, row = i / width;
-    state.planes[i] = core::plane_from_normal(std::min(std::max(z, a.near), a.far), normal[0], normal[1], normal[2],
-                                              static_cast<T>(column) + T(0.5), static_cast<T>(row) + T(0.5), scene.K);
+    state.planes[i] = core::start_plane(z, a.near, a.far, a.normal + 3 * i, pose, static_cast<T>(column) + T(0.5),
+                                        static_cast<T>(row) + T(0.5), scene.K);
     state.pixels[(column + row) & 1].push_back(static_cast<std::int32_t>(i));
   }
   return state;
@@ -65,17 +54,8 @@ void for_windows(const PatchScene<T>& scene, const std::vector<std::int32_t>& pi
 template <class T>
 void load_planes(const State<T>& state, const WindowTile<T>& windows, PlaneTile<T>& tile) {
   for (int p = 0; p < kPatchTile; ++p) {
-    const core::Plane<T>& plane = state.planes[windows.pixel[p]];
-    tile.w[p] = plane.w, tile.wx[p] = plane.wx, tile.wy[p] = plane.wy;
+    tile.set(p, state.planes[windows.pixel[p]]);
   }
-}
-
-// Whether a plane may stand: its depth within bounds, not too steep.
-template <class T>
-bool is_allowed(const PatchScene<T>& scene, T w, T wx, T wy) {
-  const T steepest = T(kSteepest) * w;
-  return (w * scene.args.near <= T(1)) & (w * scene.args.far >= T(1)) & (std::abs(wx) * scene.K[0] <= steepest) &
-         (std::abs(wy) * scene.K[3] <= steepest);
 }
 
 // The best plane of each pixel so far, and the trial of others.
@@ -90,26 +70,26 @@ struct Trial {
     T found[kPatchTile];
     score_planes(scene, windows, candidate, found);
     for (int p = 0; p < kPatchTile; ++p) {
-      if (!(found[p] > score[p] + T(kLeastGain))) continue;
-      if (!is_allowed(scene, candidate.w[p], candidate.wx[p], candidate.wy[p])) continue;
+      if (!(found[p] > score[p] + T(core::kLeastGain))) continue;
+      const core::Plane<T> plane{candidate.w[p], candidate.wx[p], candidate.wy[p]};
+      if (!core::is_allowed(plane, scene.args.near, scene.args.far, scene.K)) continue;
       score[p] = found[p];
-      best.w[p] = candidate.w[p], best.wx[p] = candidate.wx[p], best.wy[p] = candidate.wy[p];
+      best.set(p, plane);
     }
   }
 };
 
-// The planes of the pixels (dx, dy) away, carried on to here; the own ones where there is none.
+// The planes of the pixels a step away, carried on to here; the own ones where there is none.
 template <class T>
-void propagate(const State<T>& state, int dx, int dy, Trial<T>& trial) {
+void propagate(const State<T>& state, const core::PixelStep& step, Trial<T>& trial) {
   const std::int64_t width = trial.scene.args.views.width, height = trial.scene.args.views.height;
   PlaneTile<T> candidate = trial.best;
   for (int p = 0; p < kPatchTile; ++p) {
-    const std::int64_t column = trial.windows.pixel[p] % width + dx, row = trial.windows.pixel[p] / width + dy;
+    const std::int64_t column = trial.windows.pixel[p] % width + step.dx,
+                       row = trial.windows.pixel[p] / width + step.dy;
     if (column < 0 || row < 0 || column >= width || row >= height) continue;
     const core::Plane<T>& plane = state.planes[row * width + column];
-    if (!(plane.w > T(0))) continue;
-    candidate.w[p] = plane.w - plane.wx * static_cast<T>(dx) - plane.wy * static_cast<T>(dy);
-    candidate.wx[p] = plane.wx, candidate.wy[p] = plane.wy;
+    if (plane.w > T(0)) candidate.set(p, core::carried(plane, step));
   }
   trial.take(candidate);
 }
@@ -119,38 +99,22 @@ template <class T>
 void inverse_depth_of_pixel(const PatchScene<T>& scene, const WindowTile<T>& windows, const T* inverse_depth,
                             T* result) {
   T moved[kPatchTile] = {};
-  for (const core::PixelMap<T>& m : scene.maps) {
-    for (int p = 0; p < kPatchTile; ++p) {
-      const T u = windows.u[p], v = windows.v[p], w = inverse_depth[p];
-      const T inv_z = T(1) / (m.a[2][0] * u + m.a[2][1] * v + m.a[2][2] + m.b[2] * w);
-      const T x = (m.a[0][0] * u + m.a[0][1] * v + m.a[0][2] + m.b[0] * w) * inv_z;
-      const T y = (m.a[1][0] * u + m.a[1][1] * v + m.a[1][2] + m.b[1] * w) * inv_z;
-      const T du = (m.b[0] - x * m.b[2]) * inv_z, dv = (m.b[1] - y * m.b[2]) * inv_z;
-      moved[p] += std::sqrt(du * du + dv * dv);
-    }
-  }
-  for (int p = 0; p < kPatchTile; ++p) result[p] = static_cast<T>(scene.maps.size()) / std::max(moved[p], T(1e-12));
+  for (const core::PixelMap<T>& m : scene.maps)
+    for (int p = 0; p < kPatchTile; ++p)
+      moved[p] += core::source_speed(m, windows.u[p], windows.v[p], inverse_depth[p]);
+  for (int p = 0; p < kPatchTile; ++p)
+    result[p] = core::inverse_depth_of_pixel(moved[p], static_cast<int>(scene.maps.size()));
 }
 
 template <class T>
 void perturb(const PatchScene<T>& scene, int iteration, Trial<T>& trial) {
   T unit[kPatchTile];
   inverse_depth_of_pixel(scene, trial.windows, trial.best.w, unit);
-  const T shrink = std::ldexp(T(1), -iteration);
-  for (int draw = 0; draw < kDraws; ++draw) {
-    const T depth_reach = draw == 1 ? T(0) : shrink * scene.args.reach;
-    const T slope_reach = draw == 0 ? T(0) : shrink * T(kSlopeReach);
-    PlaneTile<T> candidate = trial.best;
-    for (int p = 0; p < kPatchTile; ++p) {
-      const auto random = [&](int number) {
-        return static_cast<T>(core::signed_uniform(scene.args.seed, static_cast<std::uint32_t>(trial.windows.pixel[p]),
-                                                   static_cast<std::uint32_t>(iteration), 3u * draw + number));
-      };
-      const T slope = slope_reach * candidate.w[p];
-      candidate.wx[p] += slope * random(1) / scene.K[0];
-      candidate.wy[p] += slope * random(2) / scene.K[3];
-      candidate.w[p] += depth_reach * unit[p] * random(0);
-    }
+  for (int draw = 0; draw < core::kDraws; ++draw) {
+    PlaneTile<T> candidate;
+    for (int p = 0; p < kPatchTile; ++p)
+      candidate.set(p, core::perturbed(trial.best.get(p), unit[p], scene.args.reach, scene.K, scene.args.seed,
+                                       static_cast<std::uint32_t>(trial.windows.pixel[p]), iteration, draw));
     trial.take(candidate);
   }
 }
@@ -160,13 +124,11 @@ void improve(const PatchScene<T>& scene, int iteration, const WindowTile<T>& win
   Trial<T> trial{scene, windows, {}, {}};
   load_planes(state, windows, trial.best);
   for (int p = 0; p < kPatchTile; ++p) trial.score[p] = state.scores[windows.pixel[p]];
-  for (const auto& step : kNearSteps) propagate(state, step[0], step[1], trial);
-  const int far = kFarSteps[iteration % 3];
-  for (int d = 0; d < kFarDirections; ++d) propagate(state, kNearSteps[d][0] * far, kNearSteps[d][1] * far, trial);
+  for (int i = 0; i < core::kPropagations; ++i) propagate(state, core::propagation_step(i, iteration), trial);
   perturb(scene, iteration, trial);
   for (int p = 0; p < windows.n; ++p) {
     if (windows.variance[p] < scene.args.least_variance) continue;  // without texture the scores say nothing
-    state.planes[windows.pixel[p]] = {trial.best.w[p], trial.best.wx[p], trial.best.wy[p]};
+    state.planes[windows.pixel[p]] = trial.best.get(p);
     state.scores[windows.pixel[p]] = trial.score[p];
   }
 }
@@ -182,10 +144,7 @@ void write(const PatchScene<T>& scene, const State<T>& state, const WindowTile<T
   score_planes(scene, windows, planes, score, chosen);
   for (int p = 0; p < windows.n; ++p) {
     const std::int64_t i = windows.pixel[p];
-    T normal[3];
-    core::normal_from_plane(state.planes[i], windows.u[p], windows.v[p], scene.K, normal);
-    for (int k = 0; k < 3; ++k)
-      a.out_normal[3 * i + k] = pose[k] * normal[0] + pose[4 + k] * normal[1] + pose[8 + k] * normal[2];
+    core::world_normal(state.planes[i], pose, windows.u[p], windows.v[p], scene.K, a.out_normal + 3 * i);
     a.out_depth[i] = T(1) / state.planes[i].w;
     a.score[i] = score[p];
     a.chosen[i] = chosen[p];

@@ -6,18 +6,20 @@
 #include <vector>
 
 #include "../core/camera.h"
-#include "../core/patch_match.h"
+#include "../core/patch_search.h"
 #include "../ops/patch_match.h"
 
 namespace uner3d::cpu {
 
 constexpr int kPatchTile = 32;
 constexpr int kMaxPatchSamples = kMaxPatchSide * kMaxPatchSide;
-constexpr double kGreyNoise2 = 1.5e-5;  // a grey level of 1/255, squared
 
 template <class T>
 struct PlaneTile {
   T w[kPatchTile], wx[kPatchTile], wy[kPatchTile];
+
+  core::Plane<T> get(int p) const { return {w[p], wx[p], wy[p]}; }
+  void set(int p, const core::Plane<T>& plane) { w[p] = plane.w, wx[p] = plane.wx, wy[p] = plane.wy; }
 };
 
 // The reference's side of a window: weights that sum to 1, weights times centred grey values, the variance.
@@ -54,7 +56,7 @@ struct PatchScene {
     for (int i = 0; i < n_samples; ++i) {
       const int column = i % a.side - half, row = i / a.side - half;
       dx[i] = static_cast<T>(column * a.step), dy[i] = static_cast<T>(row * a.step);
-      distance2[i] = half > 0 ? static_cast<T>(column * column + row * row) / static_cast<T>(half * half) : T(0);
+      distance2[i] = core::sample_distance2<T>(column, row, half);
     }
   }
 };
@@ -112,27 +114,19 @@ void correlate(const PatchScene<T>& scene, const WindowTile<T>& tile, const Plan
   T x0[kPatchTile], y0[kPatchTile], z0[kPatchTile], sum[kPatchTile] = {}, sum2[kPatchTile] = {}, cross[kPatchTile] = {};
 #pragma omp simd
   for (int p = 0; p < kPatchTile; ++p) {
-    const T u = tile.u[p], v = tile.v[p], w = plane.w[p];
-    x0[p] = m.a[0][0] * u + m.a[0][1] * v + m.a[0][2] + m.b[0] * w;
-    y0[p] = m.a[1][0] * u + m.a[1][1] * v + m.a[1][2] + m.b[1] * w;
-    z0[p] = m.a[2][0] * u + m.a[2][1] * v + m.a[2][2] + m.b[2] * w;
+    const core::SourcePoint<T> centre = core::map_pixel(m, tile.u[p], tile.v[p], plane.w[p]);
+    x0[p] = centre.x, y0[p] = centre.y, z0[p] = centre.z;
   }
   for (int i = 0; i < scene.n_samples; ++i) {
     const T dx = scene.dx[i], dy = scene.dy[i];
-    const T step_x = m.a[0][0] * dx + m.a[0][1] * dy, step_y = m.a[1][0] * dx + m.a[1][1] * dy,
-            step_z = m.a[2][0] * dx + m.a[2][1] * dy;
+    const core::SourcePoint<T> step = core::map_step(m, dx, dy);
 #pragma omp simd
     for (int p = 0; p < kPatchTile; ++p) {
       const T dw = plane.wx[p] * dx + plane.wy[p] * dy;
-      const T inv_z = T(1) / (z0[p] + step_z + m.b[2] * dw);
-      T x = (x0[p] + step_x + m.b[0] * dw) * inv_z - T(0.5), y = (y0[p] + step_y + m.b[1] * dw) * inv_z - T(0.5);
-      x = x > T(0) ? x : T(0), y = y > T(0) ? y : T(0);  // 0 for NaN
-      x = x < last_x ? x : last_x, y = y < last_y ? y : last_y;
-      const std::int32_t column = static_cast<std::int32_t>(x), row = static_cast<std::int32_t>(y);
-      const std::int32_t right = x < last_x ? 1 : 0, below = y < last_y ? width : 0;
-      const std::int32_t at = row * width + column;
-      const T ax = x - static_cast<T>(column), ay = y - static_cast<T>(row);
-      const T grey = core::bilinear(image[at], image[at + right], image[at + below], image[at + below + right], ax, ay);
+      const core::SourcePoint<T> centre{x0[p], y0[p], z0[p]};
+      const core::SourceTap<T> tap = core::source_tap(m, centre, step, dw, last_x, last_y, width);
+      const T grey = core::bilinear(image[tap.at], image[tap.at + tap.right], image[tap.at + tap.below],
+                                    image[tap.at + tap.below + tap.right], tap.ax, tap.ay);
       sum[p] += tile.weight[i][p] * grey;
       sum2[p] += tile.weight[i][p] * grey * grey;
       cross[p] += tile.weighted[i][p] * grey;
@@ -141,9 +135,9 @@ void correlate(const PatchScene<T>& scene, const WindowTile<T>& tile, const Plan
   const T right_edge = static_cast<T>(width), low_edge = static_cast<T>(scene.args.views.height);
 #pragma omp simd
   for (int p = 0; p < kPatchTile; ++p) {
-    const T x = x0[p], y = y0[p], z = z0[p];
-    const bool seen = (z > T(0)) & (x >= T(0)) & (x < right_edge * z) & (y >= T(0)) & (y < low_edge * z);
-    const T ncc = core::correlation(cross[p], tile.variance[p], sum2[p] - sum[p] * sum[p], T(kGreyNoise2));
+    const bool seen = core::is_in_source(core::SourcePoint<T>{x0[p], y0[p], z0[p]}, right_edge, low_edge);
+    const T ncc =
+        core::correlation(cross[p], tile.variance[p], sum2[p] - sum[p] * sum[p], static_cast<T>(core::kGreyNoise2));
     result[p] = seen ? ncc : T(-1);
   }
 }
@@ -159,14 +153,10 @@ void score_planes(const PatchScene<T>& scene, const WindowTile<T>& tile, const P
   for (std::int64_t s = 0; s < scene.args.n_sources; ++s) {
     correlate(scene, tile, plane, s, ncc);
     if (chosen)
-      for (int p = 0; p < kPatchTile; ++p) chosen[p] |= static_cast<std::int32_t>(ncc[p] >= T(kChosen)) << s;
+      for (int p = 0; p < kPatchTile; ++p) chosen[p] |= static_cast<std::int32_t>(ncc[p] >= T(core::kChosen)) << s;
     for (int b = 0; b < n_best; ++b) {
 #pragma omp simd
-      for (int p = 0; p < kPatchTile; ++p) {  // insertion: the larger stays, the smaller goes on
-        const T high = best[b][p] > ncc[p] ? best[b][p] : ncc[p];
-        ncc[p] = best[b][p] > ncc[p] ? ncc[p] : best[b][p];
-        best[b][p] = high;
-      }
+      for (int p = 0; p < kPatchTile; ++p) core::keep_larger(best[b][p], ncc[p]);
     }
   }
   std::fill(score, score + kPatchTile, T(0));

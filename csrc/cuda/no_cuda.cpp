@@ -6,6 +6,7 @@
 #include "../ops/fuse_views.h"
 #include "../ops/idw.h"
 #include "../ops/knn.h"
+#include "../ops/patch_match.h"
 #include "../ops/positional_encoding.h"
 #include "../ops/sample_views.h"
 #include "../ops/view_weights.h"
@@ -50,4 +51,7 @@ void view_weights_backward(const ViewWeightsGradArgs<float>&, const ViewLaunch&)
 void view_weights_backward_sorted(const ViewWeightsGradArgs<float>&, const ViewPairs&, const ViewLaunch&) { refuse(); }
 void composite_forward(const CompositeArgs<float>&, int, void*) { refuse(); }
 void composite_backward(const CompositeGradArgs<float>&, int, void*) { refuse(); }
+
+std::int64_t patch_match_scratch(std::int64_t) { refuse(); }
+void patch_match_forward(const PatchMatchArgs<float>&, void*, int, void*) { refuse(); }
 }  // namespace uner3d::cuda

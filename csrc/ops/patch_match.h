@@ -18,8 +18,8 @@ struct PatchMatchArgs {
   T* out_depth;                 // (height, width), 0 where left out
   T* out_normal;                // (height, width, 3) unit length, towards the camera; 0 where left out
   T* score;                     // (height, width) in [-1, 1]; 0 where left out
-  std::int32_t* chosen;         // (height, width) bit i: source i correlates by kChosen or more
-  const std::int64_t* sources;  // (n_sources,) views, none of them the reference
+  std::int32_t* chosen;         // (height, width) bit i: source i correlates by core::kChosen or more
+  const std::int64_t* sources;  // (n_sources,) views, on the host, none of them the reference
   std::int64_t reference, n_sources;
   T near, far;       // depths stay between these
   T reach;           // pixels in the sources by which the first iteration moves a depth at most; halved each time
@@ -31,10 +31,15 @@ struct PatchMatchArgs {
 };
 
 namespace cpu {
-constexpr float kChosen = 0.5f;
-
 template <class T>
 void patch_match_forward(const PatchMatchArgs<T>& args, int n_threads);
 }  // namespace cpu
+
+namespace cuda {
+// Bytes of device memory that matching needs besides its arguments.
+std::int64_t patch_match_scratch(std::int64_t n_pixels);
+// Of the arguments only `sources` is read on the host, before the call returns.
+void patch_match_forward(const PatchMatchArgs<float>& args, void* scratch, int device, void* stream);
+}  // namespace cuda
 
 }  // namespace uner3d

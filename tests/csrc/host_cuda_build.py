@@ -1,4 +1,4 @@
-"""Compiles the CUDA kernels over views and rays for the CPU: see host_cuda/cuda_runtime.h."""
+"""Compiles the CUDA kernels over views, rays and images for the CPU: see host_cuda/cuda_runtime.h."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("host_cuda")
 KERNELS = [
-    "composite", "composite_backward", "fuse_views", "fuse_views_backward", "fuse_views_sorted", "sample_views",
-    "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
+    "composite", "composite_backward", "fuse_views", "fuse_views_backward", "fuse_views_sorted", "patch_match",
+    "sample_views", "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
 ]  # fmt: skip
-BINDINGS = ["composite_cuda", "fuse_views_cuda", "sample_views_cuda", "view_weights_cuda"]
+BINDINGS = ["composite_cuda", "fuse_views_cuda", "patch_match_cuda", "sample_views_cuda", "view_weights_cuda"]
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas"]
 
 

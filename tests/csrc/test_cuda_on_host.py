@@ -6,21 +6,19 @@ What a GPU alone can show, concurrency between blocks and its own arithmetic uni
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from uner3d import ops
-from uner3d.ops import _native, _views, reference
+from uner3d.ops import _views, reference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
 import test_composite as composite_tests
 import test_fuse_views as fuse_views_tests
 import test_sample_views as sample_views_tests
 import test_view_weights as view_weights_tests
-from host_cuda_build import build
 
 pytestmark = pytest.mark.slow
 
@@ -33,26 +31,6 @@ FUSE_CASES = [
     (300, 5, 6, 8, 20, "per_point"),  # more views than shared memory is given
 ]
 SAMPLE_CASES = [*sample_views_tests.CASES[:6], (3, 20, 24, 70, 100), (300, 5, 6, 8, 20), (2, 6, 7, 132, 20)]
-OPS = ("composite", "fuse_views", "sample_views", "view_weights")
-
-
-@pytest.fixture(scope="module")
-def host_cuda(tmp_path_factory):
-    """Sends CPU tensors to the CUDA implementations of the ops, and these to the kernels compiled for the host."""
-    module = build(tmp_path_factory.mktemp("host_cuda"))
-    python = {name: sys.modules[f"uner3d.ops.{name}"] for name in OPS}
-    library = torch.library.Library("uner3d", "IMPL")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that kernels are overridden is the point
-        patch.setattr(_native, "cuda", module)
-        patch.setattr(_views, "cuda_stream", lambda like: (0, 0))
-        patch.setattr(python["composite"], "cuda_stream", lambda like: (0, 0))
-        for name, source in python.items():
-            library.impl(name, source._cuda, "CPU", allow_override=True)
-            library.impl(f"{name}_backward", source._backward_cuda, "CPU", allow_override=True)
-        yield module
-        library._destroy()
-
 
 @pytest.fixture(params=[False, True], ids=["atomics", "deterministic"])
 def deterministic(request):

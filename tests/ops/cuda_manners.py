@@ -16,6 +16,8 @@ def with_grads(function: Callable, inputs: Sequence, wanted: Sequence[int]) -> l
     inputs = [t.detach().requires_grad_() if i in wanted else t for i, t in enumerate(inputs)]
     outputs = function(*inputs)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    if not wanted:
+        return outputs
     loss = sum((o * weigh(o)).sum() for o in outputs if o.is_floating_point())
     grads = torch.autograd.grad(loss, [inputs[i] for i in wanted], allow_unused=True)
     return [o.detach() for o in outputs] + [g for g in grads if g is not None]

@@ -176,7 +176,7 @@ def test_opcheck(scene):
     images, K, poses, depth = scene
     normal = NORMAL.repeat(HEIGHT, WIDTH, 1)
     torch.library.opcheck(torch.ops.uner3d.patch_match.default, (
-        images, K, poses, 0, torch.arange(1, 5), depth, normal, 0.5, 8.0, 1, 2.0, 3, 3, 1, 6e-5, 0))  # fmt: skip
+        images, K, poses, 0, [1, 2, 3, 4], depth, normal, 0.5, 8.0, 1, 2.0, 3, 3, 1, 6e-5, 0))  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from uner3d import ops
+from uner3d.device import upload
 from uner3d.train.photos import PhotoSet, Ranking
 
 from .raster import lookup, raster_normals
@@ -16,14 +17,14 @@ from .surface import SurfaceMaps
 SOURCES = 6
 ACCEPTED = 0.5  # mean correlation from which on the photos are believed rather than the field
 REACH = 3.0  # pixels by which matching may move a point in the sources at first; a field is right to one to three
-GREY = torch.tensor((0.299, 0.587, 0.114))  # luma of ITU-R BT.601
 WIDE = 600  # pixels of a photo, from which on a pass at half resolution finds what lies farther off
 MOST_PIXELS = 24_000_000  # of all views together, beyond which the half resolution is where matching ends
 
 
 def refine_surfaces(maps: SurfaceMaps, photos: dict[int, PhotoSet], ranking: Ranking, iterations: int,
                     progress: Callable[[float], None] | None = None) -> SurfaceMaps:  # fmt: skip
-    """Surface maps matched between the photos (by reduction, 1 and 2), at full resolution where memory allows it.
+    """Surface maps matched between the photos (by reduction, 1 and 2) on their device, at full resolution where memory
+    allows it.
 
     Where the photos do not correlate, for want of texture or because the sources do not see the place, the field's
     depth stays.
@@ -41,12 +42,12 @@ def refine_surfaces(maps: SurfaceMaps, photos: dict[int, PhotoSet], ranking: Ran
 def match_views(maps: SurfaceMaps, photos: PhotoSet, reduction: int, ranking: Ranking, iterations: int,
                 progress: Callable[[float], None] | None = None) -> SurfaceMaps:  # fmt: skip
     """One pass of patch matching on the raster of ``photos``, which are reduced by ``reduction``."""
-    grey = torch.stack([(image.float() @ GREY) / 255 for image in photos.images])
-    depths, normals = torch.zeros(grey.shape), torch.zeros(*grey.shape, 3)
+    grey = photos.grey()
+    depths, normals = torch.zeros_like(grey), grey.new_zeros(*grey.shape, 3)
     for view in range(len(photos)):
         start = resampled(maps, view, photos.K[view], grey.shape[1], grey.shape[2])
         if (start > 0).any():
-            views = torch.cat([torch.tensor([view]), ranking[view][:SOURCES]])
+            views = upload(torch.cat([torch.tensor([view]), ranking[view][:SOURCES]]), photos.device)
             depths[view], normals[view] = match_view(start, grey[views], photos.K[views], maps.cam_from_unit[views],
                                                      iterations)  # fmt: skip
         if progress:
@@ -60,9 +61,9 @@ def match_view(start: Tensor, grey: Tensor, K: Tensor, poses: Tensor, iterations
         return start, _normals(start, K[0], poses[0])
     found = start[start > 0]
     limits = (0.5 * float(found.min()), 2 * float(found.max()))
-    depth, normal, score, _ = ops.patch_match(grey, K, poses, 0, torch.arange(1, len(grey)), start,
-                                              _normals(start, K[0], poses[0]), limits, iterations=iterations,
-                                              reach=REACH)  # fmt: skip
+    others = torch.arange(1, len(grey), device="cpu")
+    depth, normal, score, _ = ops.patch_match(grey, K, poses, 0, others, start, _normals(start, K[0], poses[0]), limits,
+                                              iterations=iterations, reach=REACH)  # fmt: skip
     believed = score >= ACCEPTED
     depth = torch.where(believed, depth, start)
     return depth, torch.where(believed[..., None], normal, _normals(depth, K[0], poses[0]))
@@ -74,7 +75,8 @@ def _normals(depth: Tensor, K: Tensor, pose: Tensor) -> Tensor:
 
 def resampled(maps: SurfaceMaps, view: int, K: Tensor, height: int, width: int) -> Tensor:
     """Depths (height, width) of a view on the raster of another camera matrix K (3, 3) of it."""
-    row, column = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    rows, columns = torch.arange(height, device=K.device), torch.arange(width, device=K.device)
+    row, column = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
     pixels = torch.stack([column, row, torch.ones_like(row)], -1).reshape(-1, 3)
     there = pixels @ (maps.K[view] @ K.inverse()).T
     depth, valid = lookup(maps.depth[view], there[:, :2])

@@ -13,14 +13,11 @@ from . import _native
 _LIBRARY = torch.library.Library("uner3d", "DEF")
 
 
-def define(name: str, schema: str, *, cpu: Callable, fake: Callable, cuda: Callable | None = None) -> Any:
-    """Define ``uner3d::name`` with ``schema`` (arguments and returns) and return its OpOverload.
-
-    Without ``cuda`` a CUDA tensor gets a sentence that says so, instead of torch's dispatcher message.
-    """
+def define(name: str, schema: str, *, cpu: Callable, cuda: Callable, fake: Callable) -> Any:
+    """Define ``uner3d::name`` with ``schema`` (arguments and returns) and return its OpOverload."""
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, cuda or _absent(name), "CUDA")
+    _LIBRARY.impl(name, cuda, "CUDA")
     torch.library.register_fake(f"uner3d::{name}", fake, lib=_LIBRARY)
     return getattr(torch.ops.uner3d, name).default
 
@@ -52,10 +49,3 @@ def cuda_kernel(name: str) -> Callable:
 def cuda_scratch(like: Tensor, n_bytes: int) -> Tensor:
     """Memory that a launcher asked for, in the order of torch's current stream; may be dropped once it returned."""
     return like.new_empty(n_bytes, dtype=torch.uint8)
-
-
-def _absent(name: str) -> Callable:
-    def refuse(*_args: Any, **_kwargs: Any) -> Any:
-        raise NotImplementedError(f"uner3d.ops.{name}: no CUDA kernel in this version; pass CPU tensors (x.cpu())")
-
-    return refuse

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from uner3d import _C
 
-from ._check import check_range, check_tensor
-from ._register import define, typed
-from ._views import address, check_maps, check_pixels, contiguous
+from ._check import FLOATS, check_range, check_single_precision, check_tensor
+from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, typed
+from ._views import address, check_pixels, contiguous
 
 MAX_SOURCES: int = _C.max_patch_sources
 
@@ -43,11 +45,11 @@ def patch_match(
     (slanted windows), Galliani et al. 2015 (red-black propagation); the scoring by the best few is ours.
 
     Args:
-        images: (V, H, W) grey, float32 or float64, usually in [0, 1].
+        images: (V, H, W) grey, usually in [0, 1]; float32, on the CPU also float64.
         K: (V, 3, 3) pinhole matrices in pixels of the images; centres of pixels at +0.5.
         cam_from_world: (V, 3, 4), x right, y down, z forward.
         reference: the view whose depths are refined.
-        sources: (S,) int64, views to match it with, 1 <= S <= 31, the reference not among them.
+        sources: (S,) int64, views to match it with, 1 <= S <= 31, the reference not among them; always on the CPU.
         depth: (H, W) z-depths to start from, in scene units. Pixels without one (not positive or finite) are left out.
         normal: (H, W, 3) in the world, of any length; those that do not face the camera count as facing it squarely.
         depth_range: nearest and farthest depth allowed.
@@ -61,19 +63,21 @@ def patch_match(
     Returns:
         depth (H, W), 0 where left out; normal (H, W, 3), unit length, towards the camera; score (H, W) in [-1, 1];
         chosen (H, W) int32, bit i set where source i correlates by 0.5 or more. Nothing is differentiable. The result
-        depends on neither the number of threads nor chance.
+        depends on neither the number of threads nor chance; that of a GPU differs in the last bits of the scores, so
+        that single pixels may end at another plane. There the call does not wait for the device.
 
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
     sizes: dict[str, int] = {}
-    images = check_maps("images", images, ("V", "H", "W"), sizes)
+    dtype = torch.float32 if isinstance(images, Tensor) and images.is_cuda else FLOATS
+    check_tensor("images", images, ("V", "H", "W"), dtype=dtype, sizes=sizes)
     check_pixels(*images.shape[1:])
     check_tensor("K", K, ("V", 3, 3), like=images, sizes=sizes)
     check_tensor("cam_from_world", cam_from_world, ("V", 3, 4), like=images, sizes=sizes)
     check_tensor("depth", depth, ("H", "W"), like=images, sizes=sizes)
     check_tensor("normal", normal, ("H", "W", 3), like=images, sizes=sizes)
-    _check_sources(sources, reference, images)
+    views = _check_sources(sources, reference, images)
     near, far = depth_range
     if not (0 < near <= far and math.isfinite(far)):
         raise ValueError(f"depth_range: expected 0 < near <= far, both finite, got {near}, {far}")
@@ -83,13 +87,16 @@ def patch_match(
         raise ValueError(f"side: expected 1, 3, 5 or 7, got {side}")
     if not (reach >= 0 and math.isfinite(reach)):
         raise ValueError(f"reach: expected a finite number of pixels from 0, got {reach}")
-    return _OP(images, K, cam_from_world, reference, sources, depth, normal, near, far, iterations, reach,
-               min(n_best, len(sources)), side, step, least_variance, seed)  # fmt: skip
+    return _OP(images, K, cam_from_world, reference, views, depth, normal, near, far, iterations, reach,
+               min(n_best, len(views)), side, step, least_variance, seed)  # fmt: skip
 
 
-def _check_sources(sources: Tensor, reference: int, images: Tensor) -> None:
+def _check_sources(sources: Tensor, reference: int, images: Tensor) -> list[int]:
+    """The views as numbers, which the host has to know to launch the matching."""
     n_views = images.shape[0]
     check_tensor("sources", sources, ("S",), dtype=torch.int64)
+    if sources.device.type != "cpu":
+        raise ValueError(f"sources: expected device cpu, got {sources.device}")
     if not 0 <= reference < n_views:
         raise ValueError(f"reference: expected a view from 0 to {n_views - 1}, got {reference}")
     if not 1 <= len(sources) <= MAX_SOURCES:
@@ -98,30 +105,43 @@ def _check_sources(sources: Tensor, reference: int, images: Tensor) -> None:
     for view in views:
         if not 0 <= view < n_views or view == reference:
             raise ValueError(f"sources: expected views from 0 to {n_views - 1} other than {reference}, got {view}")
+    return views
 
 
-def _cpu(
-    images: Tensor, K: Tensor, cam_from_world: Tensor, reference: int, sources: Tensor, depth: Tensor, normal: Tensor,
-    near: float, far: float, iterations: int, reach: float, n_best: int, side: int, step: int, least_variance: float,
-    seed: int,
+def _cpu(images: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _run(typed("patch_match_forward", images), images, *args, tail=(torch.get_num_threads(),))
+
+
+def _cuda(images: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    check_single_precision("images", images)
+    scratch = cuda_scratch(images, cuda_kernel("patch_match_scratch")(images.shape[1] * images.shape[2]))
+    tail = (scratch.data_ptr(), *cuda_stream(images))
+    return _run(cuda_kernel("patch_match_forward"), images, *args, tail=tail)
+
+
+def _run(
+    kernel: Callable, images: Tensor, K: Tensor, cam_from_world: Tensor, reference: int, sources: list[int],
+    depth: Tensor, normal: Tensor, near: float, far: float, iterations: int, reach: float, n_best: int, side: int,
+    step: int, least_variance: float, seed: int, *, tail: tuple[int, ...],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     out = tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (depth, normal, depth))
-    chosen = torch.empty(depth.shape, dtype=torch.int32)
-    images, K, cam_from_world, sources, depth, normal = contiguous(  # type: ignore[assignment]
-        images, K, cam_from_world, sources, depth, normal
+    chosen = torch.empty_like(depth, dtype=torch.int32, memory_format=torch.contiguous_format)
+    images, K, cam_from_world, depth, normal = contiguous(  # type: ignore[assignment]
+        images, K, cam_from_world, depth, normal
     )
-    typed("patch_match_forward", images)(
-        address(images), address(K), address(cam_from_world), *images.shape, reference, address(sources), len(sources),
+    views = torch.tensor(sources, dtype=torch.int64, device="cpu")
+    kernel(
+        address(images), address(K), address(cam_from_world), *images.shape, reference, address(views), len(views),
         address(depth), address(normal), *map(address, out), address(chosen), near, far, reach, least_variance, n_best,
-        side, step, iterations, seed % 2**32, torch.get_num_threads(),
+        side, step, iterations, seed % 2**32, *tail,
     )  # fmt: skip
     return *out, chosen  # type: ignore[return-value]
 
 
 def _fake(
-    images: Tensor, K: Tensor, cam_from_world: Tensor, reference: int, sources: Tensor, depth: Tensor, normal: Tensor,
-    near: float, far: float, iterations: int, reach: float, n_best: int, side: int, step: int, least_variance: float,
-    seed: int,
+    images: Tensor, K: Tensor, cam_from_world: Tensor, reference: int, sources: list[int], depth: Tensor,
+    normal: Tensor, near: float, far: float, iterations: int, reach: float, n_best: int, side: int, step: int,
+    least_variance: float, seed: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     out = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (depth, normal, depth))
     return *out, torch.empty_like(depth, dtype=torch.int32, memory_format=torch.contiguous_format)  # type: ignore[return-value]
@@ -129,9 +149,10 @@ def _fake(
 
 _OP = define(
     "patch_match",
-    "(Tensor images, Tensor K, Tensor cam_from_world, int reference, Tensor sources, Tensor depth, Tensor normal, "
+    "(Tensor images, Tensor K, Tensor cam_from_world, int reference, int[] sources, Tensor depth, Tensor normal, "
     "float near, float far, int iterations, float reach, int n_best, int side, int step, float least_variance, "
     "int seed) -> (Tensor, Tensor, Tensor, Tensor)",
     cpu=_cpu,
+    cuda=_cuda,
     fake=_fake,
 )

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
 BARE = 0.06  # difference from a uniform background's colour up to which a pixel shows nothing
 
 
@@ -95,6 +96,11 @@ class PhotoSet:
         other.K = self.K.clone()
         other.K[:, :2] /= factor
         return other
+
+    def grey(self) -> Tensor:
+        """Luma (V, H, W) in [0, 1]."""
+        luma = torch.tensor(LUMA, device=self.device)
+        return torch.stack([(image.float() @ luma) / 255 for image in self.images])
 
     def pixels(self, views: Tensor, pixels: Tensor) -> Tensor:
         """Colours (N, 3) in [0, 1] of whole pixels (N, 2) (column, row) of views (N,)."""

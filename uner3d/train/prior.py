@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d import ops
+from uner3d.device import upload
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import ray_box
 
@@ -18,7 +19,6 @@ SOURCES, ITERATIONS, BEST = 6, 6, 2
 REACH = 16.0  # pixels by which a random start may be moved at first
 CORRELATED = 0.5  # score from which on a match counts
 AGREEMENT = 0.01  # relative difference of depth up to which two views mean the same surface
-GREY = torch.tensor((0.299, 0.587, 0.114))  # luma of ITU-R BT.601
 
 
 @dataclass
@@ -54,18 +54,20 @@ def match_photos(photos: PhotoSet, reduction: int, ranking: Ranking, extent: Ten
     views find the same surface.
 
     Depths are drawn evenly in inverse depth, so that all steps along a ray look alike in the sources. Pixels that show
-    the uniform ``background`` (3,), or that masks leave out, have none, and one photo alone has none at all.
+    the uniform ``background`` (3,), or that masks leave out, have none, and one photo alone has none at all. The photos
+    are matched where they lie, all from the same random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
-    grey = torch.stack([(image.float() @ GREY) / 255 for image in photos.images])
-    depth, score = torch.zeros(grey.shape), torch.zeros(grey.shape)
+    grey = photos.grey()
+    depth, score = torch.zeros_like(grey), torch.zeros_like(grey)
     for view in range(len(photos)):
         start, normal, limits = _random_planes(photos, view, extent, background, generator)
         if limits[0] < limits[1] and len(ranking[view]) > 0:
-            views = torch.cat([torch.tensor([view]), ranking[view][:SOURCES]])
+            views = upload(torch.cat([torch.tensor([view]), ranking[view][:SOURCES]]), photos.device)
+            others = torch.arange(1, len(views), device="cpu")
             depth[view], _, score[view], _ = ops.patch_match(
-                grey[views], photos.K[views], photos.cam_from_unit[views], 0, torch.arange(1, len(views)), start,
-                normal, limits, iterations=ITERATIONS, reach=REACH, n_best=BEST, seed=seed)  # fmt: skip
+                grey[views], photos.K[views], photos.cam_from_unit[views], 0, others, start, normal, limits,
+                iterations=ITERATIONS, reach=REACH, n_best=BEST, seed=seed)  # fmt: skip
     depth = torch.where(score >= CORRELATED, depth, torch.zeros_like(depth))
     count = torch.stack([_confirmations(photos, view, depth, ranking[view]) for view in range(len(photos))])
     weight = score * (count / (count + 1.0)) * (count >= max(1, min(2, len(photos) - 1)))
@@ -98,10 +100,10 @@ def _random_planes(photos: PhotoSet, view: int, extent: Tensor, background: Tens
         wanted &= photos.masks[view].reshape(-1) > 127
     elif background is not None:
         wanted &= shows(image.float() / 255, background)
-    share = torch.rand(height * width, generator=generator)
-    normal = F.normalize(torch.randn(height, width, 3, generator=generator), dim=-1)
+    share = torch.rand(height * width, generator=generator).to(photos.device)
+    normal = F.normalize(torch.randn(height, width, 3, generator=generator).to(photos.device), dim=-1)
     if not wanted.any():
-        return torch.zeros(height, width), normal, (1.0, 0.0)
+        return torch.zeros_like(near).view(height, width), normal, (1.0, 0.0)
     limits = float(near[wanted].min()), float(far[wanted].max())
     inverse = share / far.clamp_min(1e-6) + (1 - share) / near.clamp_min(1e-6)
     return torch.where(wanted, 1 / inverse, torch.zeros_like(near)).view(height, width), normal, limits
@@ -111,7 +113,7 @@ def _confirmations(photos: PhotoSet, view: int, depth: Tensor, near: Tensor, n_n
     """In how many neighbouring views the surface points of a view (h, w) lie on the surface found there."""
     height, width = depth.shape[1:]
     points = _points(photos, view, depth[view])
-    count = torch.zeros(height * width)
+    count = torch.zeros(height * width, device=photos.device)
     for other in near[:n_neighbours].tolist():
         pose, K = photos.cam_from_unit[other], photos.K[other]
         in_camera = points @ pose[:, :3].T + pose[:, 3]

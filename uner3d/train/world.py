@@ -64,8 +64,6 @@ def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Ten
 
 
 def find_prior(world: World, seed: int) -> Prior:
-    """What matching the photos tells beforehand, on the world's device; the matching itself is done on the CPU."""
+    """What matching the photos tells beforehand, on the world's device."""
     reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED else 1
-    photos, extent = world.photos[reduction].to("cpu"), world.extent.to("cpu")
-    background = None if world.background is None else world.background.to("cpu")
-    return match_photos(photos, reduction, world.ranking, extent, background, seed).to(world.device)
+    return match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background, seed)
