@@ -45,6 +45,7 @@ class Config:
     encoder_until: float = 0.35  # share of the steps after which the encoder stays as it is
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
+    rate_held: int = 150  # steps before the learning rate falls, at most those of the coarse stage
     grid: int = 128
 
     mask_loss: float = 0.2

@@ -27,13 +27,27 @@ def test_octaves_open_and_stay_open():
     assert windows[399] < 8.99 and windows[400:] == pytest.approx([9] * 600)
 
 
-def test_rate_warms_up_holds_and_falls_to_a_twentieth_in_the_fine_stage():
-    s = schedule()
+def test_rate_warms_up_holds_for_some_steps_and_falls_to_a_twentieth():
+    s = schedule(rate_held=200)
     rates = [s.at(step).rate for step in range(1000)]
     assert rates[0] == pytest.approx(0.02) and all(b > a for a, b in pairwise(rates[:50]))
-    assert rates[49:351] == pytest.approx([1.0] * 302)
-    assert all(b < a for a, b in pairwise(rates[350:]))
+    assert rates[49:201] == pytest.approx([1.0] * 152)
+    assert all(b < a for a, b in pairwise(rates[200:]))
     assert rates[-1] == pytest.approx(0.05, rel=0.01)
+
+
+def test_a_short_fit_holds_its_rate_through_the_coarse_stage():
+    s = Schedule(preset_config("base", steps=[50, 90], rate_held=100), 400)
+    assert s.at(50).rate == pytest.approx(1) and s.at(60).rate < 1
+    assert s.at(139).rate == pytest.approx(0.05, rel=0.05)
+
+
+def test_a_plan_that_is_corrected_changes_no_rate_that_was_used():
+    s = schedule(rate_held=200)
+    before = [s.at(step).rate for step in range(300)]
+    later = s.replanned(300, [400, 500])
+    assert [later.at(step).rate for step in range(300)] == pytest.approx(before)
+    assert later.at(899).rate == pytest.approx(0.05, rel=0.01)
 
 
 def test_a_fit_of_coarse_steps_alone_keeps_its_rate():

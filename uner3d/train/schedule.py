@@ -9,7 +9,7 @@ import numpy as np
 from uner3d.config import Config
 
 LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
-LAST_RATE = 0.05  # of the learning rate; it falls in the fine stage
+LAST_RATE = 0.05  # of the learning rate, at the end
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,12 @@ class Schedule:
         opened = min(1.0, 0.3 + 0.7 * progress / max(c.open_octaves, 1e-6))
         warm = min(1.0, (step + 1) / 50)
         fog = c.geometric_from  # depths that agree in fog would only keep it
+        # A field needs steps, not a share of them, to leave the fog; a rate held for longer costs sharpness.
+        held = min(self.progress(c.rate_held), c.coarse_share)
         return Stage(
             reduction=self.coarse_reduction if step < self.n_coarse else 1,
             window=opened * c.octaves,
-            rate=warm * LAST_RATE ** max(0.0, (progress - c.coarse_share) / max(1 - c.coarse_share, 1e-6)),
+            rate=warm * LAST_RATE ** max(0.0, (progress - held) / max(1 - held, 1e-6)),
             geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0, step - fog) / max(1, fog)),
             prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
             idw=float(progress >= c.idw_from),
