@@ -90,9 +90,12 @@ def check(common: tuple, wrong: Tensor, depth: Tensor, normal: Tensor, iteration
     images, K, poses, reference_view, sources = common
     whole = F.max_pool2d((depth <= 0)[None].float(), 11, 1, 5)[0] == 0  # windows that lie on the sphere
     score = ops.patch_match(*common, wrong, normal, LIMITS, iterations=0)[2]
-    twin = reference.patch_ncc(*map(cpu, (images, K, poses)), reference_view, sources, cpu(wrong), cpu(normal))
-    want = twin.topk(min(3, len(sources)), dim=0).values.mean(0)
-    check_close(score[depth > 0], want[depth.cpu() > 0], 5e-3, "scores against the float64 twin")
+    on_it = depth.cpu() > 0
+    pixels = on_it.nonzero().flip(1)
+    twin = reference.patch_ncc(*map(cpu, (images, K, poses)), 0 * pixels[:, 0] + reference_view, pixels,
+                               cpu(wrong)[on_it], cpu(normal)[on_it], sources)  # fmt: skip
+    want = twin.topk(min(3, len(sources)), dim=1).values.mean(1)
+    check_close(score[depth > 0], want, 5e-3, "scores against the float64 twin")
     check_close(eager(images, K, poses, sources, wrong, normal)[whole], score[whole], 5e-3, "torch's scores")
     found = ops.patch_match(*common, wrong, normal, LIMITS, iterations=iterations)[0]
     before, after = ((d / depth - 1).abs()[whole].median().item() for d in (wrong, found))

@@ -38,6 +38,7 @@ BENCHMARKS = {
     "knn": ["--points", "100000", "1000000", "--clouds", "surface"],
     "idw": ["--points", "200000"],
     "patch_match": ["--size", "800x600"],
+    "patch_ncc": ["--case", "65536x8"],
 }
 
 

@@ -19,5 +19,7 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_composite_cuda(m);
   bind_patch_match(m);
   bind_patch_match_cuda(m);
+  bind_patch_ncc(m);
+  bind_patch_ncc_cuda(m);
   bind_thin(m);
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "camera.h"
 #include "patch_match.h"
 
 namespace uner3d::core {
@@ -23,13 +24,25 @@ UNER3D_HD T sample_distance2(int column, int row, int half) {
   return half > 0 ? static_cast<T>(column * column + row * row) / static_cast<T>(half * half) : T(0);
 }
 
+// A normal of the world in the camera, and back. pose: (3, 4) camera from world.
+template <class T>
+UNER3D_HD void turn_normal(const T* in_world, const T* pose, T* in_camera) {
+  for (int k = 0; k < 3; ++k)
+    in_camera[k] = pose[4 * k] * in_world[0] + pose[4 * k + 1] * in_world[1] + pose[4 * k + 2] * in_world[2];
+}
+
+template <class T>
+UNER3D_HD void turn_back(const T* in_camera, const T* pose, T* in_world) {
+  for (int k = 0; k < 3; ++k)
+    in_world[k] = pose[k] * in_camera[0] + pose[4 + k] * in_camera[1] + pose[8 + k] * in_camera[2];
+}
+
 // The plane that matching starts from at pixel (u, v): depth z, held to [near, far], and a normal (3) in the world.
 // pose: (3, 4) camera from world; K as in plane_from_normal.
 template <class T>
 UNER3D_HD Plane<T> start_plane(T z, T near, T far, const T* normal, const T* pose, T u, T v, const T* K) {
   T turned[3];
-  for (int k = 0; k < 3; ++k)
-    turned[k] = pose[4 * k] * normal[0] + pose[4 * k + 1] * normal[1] + pose[4 * k + 2] * normal[2];
+  turn_normal(normal, pose, turned);
   z = z < near ? near : z;
   return plane_from_normal(z > far ? far : z, turned[0], turned[1], turned[2], u, v, K);
 }
@@ -39,8 +52,7 @@ template <class T>
 UNER3D_HD void world_normal(const Plane<T>& plane, const T* pose, T u, T v, const T* K, T* normal) {
   T in_camera[3];
   normal_from_plane(plane, u, v, K, in_camera);
-  for (int k = 0; k < 3; ++k)
-    normal[k] = pose[k] * in_camera[0] + pose[4 + k] * in_camera[1] + pose[8 + k] * in_camera[2];
+  turn_back(in_camera, pose, normal);
 }
 
 // A pixel of a source in homogeneous coordinates.
@@ -64,7 +76,12 @@ UNER3D_HD SourcePoint<T> map_step(const PixelMap<T>& m, T dx, T dy) {
 }
 
 template <class T>
-UNER3D_HD bool is_in_source(const SourcePoint<T>& p, T width, T height) {
+UNER3D_HD SourcePoint<T> moved(SourcePoint<T> p, SourcePoint<T> step) {
+  return {p.x + step.x, p.y + step.y, p.z + step.z};
+}
+
+template <class T>
+UNER3D_HD bool is_in_source(SourcePoint<T> p, T width, T height) {
   return (p.z > T(0)) & (p.x >= T(0)) & (p.x < width * p.z) & (p.y >= T(0)) & (p.y < height * p.z);
 }
 
@@ -76,17 +93,23 @@ struct SourceTap {
   T ax, ay;
 };
 
-// (dx, dy) pixels from the window's centre, which lies at `centre`; dw: by how much the inverse depth is larger there.
+// p: where the sample would lie at the centre's inverse depth (map_pixel and map_step); dw: by how much it is larger.
 template <class T>
-UNER3D_HD SourceTap<T> source_tap(const PixelMap<T>& m, const SourcePoint<T>& centre, const SourcePoint<T>& step, T dw,
-                                  T last_x, T last_y, std::int32_t width) {
-  const T inv_z = T(1) / (centre.z + step.z + m.b[2] * dw);
-  T x = (centre.x + step.x + m.b[0] * dw) * inv_z - T(0.5), y = (centre.y + step.y + m.b[1] * dw) * inv_z - T(0.5);
+UNER3D_HD SourceTap<T> source_tap(const PixelMap<T>& m, SourcePoint<T> p, T dw, T last_x, T last_y,
+                                  std::int32_t width) {
+  const T inv_z = T(1) / (p.z + m.b[2] * dw);
+  T x = (p.x + m.b[0] * dw) * inv_z - T(0.5), y = (p.y + m.b[1] * dw) * inv_z - T(0.5);
   x = x > T(0) ? x : T(0), y = y > T(0) ? y : T(0);  // 0 for NaN
   x = x < last_x ? x : last_x, y = y < last_y ? y : last_y;
   const std::int32_t column = static_cast<std::int32_t>(x), row = static_cast<std::int32_t>(y);
   return {row * width + column, x < last_x ? 1 : 0, y < last_y ? width : 0, x - static_cast<T>(column),
           y - static_cast<T>(row)};
+}
+
+template <class T>
+UNER3D_HD T source_grey(SourceTap<T> tap, const T* image) {
+  return bilinear(image[tap.at], image[tap.at + tap.right], image[tap.at + tap.below],
+                  image[tap.at + tap.below + tap.right], tap.ax, tap.ay);
 }
 
 // Keeps the larger of both in `best` and the smaller in `value`.

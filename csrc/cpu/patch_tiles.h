@@ -123,10 +123,11 @@ void correlate(const PatchScene<T>& scene, const WindowTile<T>& tile, const Plan
 #pragma omp simd
     for (int p = 0; p < kPatchTile; ++p) {
       const T dw = plane.wx[p] * dx + plane.wy[p] * dy;
-      const core::SourcePoint<T> centre{x0[p], y0[p], z0[p]};
-      const core::SourceTap<T> tap = core::source_tap(m, centre, step, dw, last_x, last_y, width);
-      const T grey = core::bilinear(image[tap.at], image[tap.at + tap.right], image[tap.at + tap.below],
-                                    image[tap.at + tap.below + tap.right], tap.ax, tap.ay);
+      const core::SourceTap<T> tap = core::source_tap(
+          m, core::SourcePoint<T>{x0[p] + step.x, y0[p] + step.y, z0[p] + step.z}, dw, last_x, last_y, width);
+      const std::int32_t upper = tap.at, lower = upper + tap.below, right = tap.right;
+      const T grey =
+          core::bilinear(image[upper], image[upper + right], image[lower], image[lower + right], tap.ax, tap.ay);
       sum[p] += tile.weight[i][p] * grey;
       sum2[p] += tile.weight[i][p] * grey * grey;
       cross[p] += tile.weighted[i][p] * grey;

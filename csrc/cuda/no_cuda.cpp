@@ -7,6 +7,7 @@
 #include "../ops/idw.h"
 #include "../ops/knn.h"
 #include "../ops/patch_match.h"
+#include "../ops/patch_ncc.h"
 #include "../ops/positional_encoding.h"
 #include "../ops/sample_views.h"
 #include "../ops/view_weights.h"
@@ -54,4 +55,7 @@ void composite_backward(const CompositeGradArgs<float>&, int, void*) { refuse();
 
 std::int64_t patch_match_scratch(std::int64_t) { refuse(); }
 void patch_match_forward(const PatchMatchArgs<float>&, void*, int, void*) { refuse(); }
+std::int64_t patch_ncc_scratch(std::int64_t, std::int64_t) { refuse(); }
+void patch_ncc_forward(const PatchNccArgs<float>&, float*, void*, int, void*) { refuse(); }
+void patch_ncc_backward(const PatchNccArgs<float>&, const PatchNccGrads<float>&, void*, int, void*) { refuse(); }
 }  // namespace uner3d::cuda

@@ -1,12 +1,11 @@
 // A thread matches a pixel from its first plane to its last, as the CPU does: the pixels of one colour of a chessboard
 // change at a time, a launch each, and read planes of the other colour alone. Neighbouring threads hold neighbouring
-// pixels of a colour, whose windows fall close together in the sources. The reference's side of a window is worked out
-// anew for each plane and source: its pixels are in the first cache, while keeping 49 weights a thread would cost local
-// memory.
+// pixels of a colour, whose windows fall close together in the sources.
 #include "../core/camera.h"
 #include "../core/patch_search.h"
 #include "../ops/patch_match.h"
 #include "enqueue.cuh"
+#include "patch_window.cuh"
 #include "scratch.cuh"
 
 namespace uner3d::cuda {
@@ -33,18 +32,6 @@ struct Search {
   std::int32_t source[kMaxPatchSources];
 };
 
-struct Pixel {
-  std::int32_t index, column, row;
-  float u, v;
-};
-
-// A window of the reference: what its samples have in common.
-struct Window {
-  Pixel pixel;
-  const float* image;
-  float centre, mean, inv_weight, variance;
-};
-
 Search make_search(const Args& args, Scratch& scratch) {
   Search search{args, scratch.take<Constants>(1), scratch.take<float4>(args.views.height * args.views.width), {}};
   for (std::int64_t s = 0; s < args.n_sources; ++s) search.source[s] = static_cast<std::int32_t>(args.sources[s]);
@@ -57,42 +44,13 @@ __device__ __forceinline__ const float* pose_of(const Search& s) {
   return s.args.views.cam_from_world + 12 * s.args.reference;
 }
 
-__device__ __forceinline__ Pixel pixel_at(std::int32_t column, std::int32_t row, std::int32_t width) {
-  return {row * width + column, column, row, static_cast<float>(column) + 0.5f, static_cast<float>(row) + 0.5f};
-}
-
-// Calls use(dx, dy, grey, weight) for the samples of a window, in the order of the CPU; the weights do not sum to 1
-// yet.
-template <class Use>
-__device__ __forceinline__ void for_samples(const Search& s, const Pixel& pixel, const float* image, float centre,
-                                            const Use& use) {
-  const int half = s.args.side / 2, width = static_cast<int>(s.args.views.width),
-            height = static_cast<int>(s.args.views.height);
-  const float* distance2 = s.constants->distance2;
-  UNER3D_ROLL
-  for (int row = -half; row <= half; ++row) {
-    const int dy = row * s.args.step, y = min(max(pixel.row + dy, 0), height - 1);
-    UNER3D_ROLL
-    for (int column = -half; column <= half; ++column) {
-      const int dx = column * s.args.step, x = min(max(pixel.column + dx, 0), width - 1);
-      const float grey = __ldg(image + (y * width + x));
-      use(static_cast<float>(dx), static_cast<float>(dy), grey, core::support_weight(grey - centre, *distance2++));
-    }
-  }
+__device__ __forceinline__ WindowShape shape_of(const Search& s) {
+  return {static_cast<std::int32_t>(s.args.views.height), static_cast<std::int32_t>(s.args.views.width), s.args.side,
+          s.args.step, s.constants->distance2};
 }
 
 __device__ __forceinline__ Window load_window(const Search& s, const Pixel& pixel) {
-  const float* image = s.args.images + s.args.reference * n_pixels(s);
-  Window window{pixel, image, __ldg(image + pixel.index), 0.0f, 0.0f, 0.0f};
-  float sum = 0.0f, mean = 0.0f;
-  for_samples(s, pixel, image, window.centre,
-              [&](float, float, float grey, float weight) { sum += weight, mean += weight * grey; });
-  window.inv_weight = 1.0f / sum, window.mean = mean / sum;
-  for_samples(s, pixel, image, window.centre, [&](float, float, float grey, float weight) {
-    const float centred = grey - window.mean;
-    window.variance += weight * window.inv_weight * centred * centred;
-  });
-  return window;
+  return load_window(shape_of(s), pixel, s.args.images + s.args.reference * n_pixels(s));
 }
 
 // Correlation of the window with a source over a plane; -1 where the source does not see the centre.
@@ -103,9 +61,10 @@ __device__ __forceinline__ float correlate(const Search& s, const Window& window
   const core::SourcePoint<float> centre = core::map_pixel(m, window.pixel.u, window.pixel.v, plane.w);
   if (!core::is_in_source(centre, right, low)) return -1.0f;
   float sum = 0.0f, sum2 = 0.0f, cross = 0.0f;
-  for_samples(s, window.pixel, window.image, window.centre, [&](float dx, float dy, float own, float weight) {
+  for_samples(shape_of(s), window.pixel, window.image, window.centre, [&](float dx, float dy, float own, float weight) {
     const float dw = plane.wx * dx + plane.wy * dy;
-    const auto tap = core::source_tap(m, centre, core::map_step(m, dx, dy), dw, right - 1.0f, low - 1.0f, width);
+    const auto tap =
+        core::source_tap(m, core::moved(centre, core::map_step(m, dx, dy)), dw, right - 1.0f, low - 1.0f, width);
     const float* corner = image + tap.at;
     const float grey = core::bilinear(__ldg(corner), __ldg(corner + tap.right), __ldg(corner + tap.below),
                                       __ldg(corner + (tap.below + tap.right)), tap.ax, tap.ay);
@@ -172,9 +131,7 @@ __global__ void __launch_bounds__(kThreads) make_constants(const __grid_constant
   if (i < s.args.n_sources)
     s.constants->maps[i] =
         core::make_pixel_map(K, pose_of(s), views.K + 9 * s.source[i], views.cam_from_world + 12 * s.source[i]);
-  const int side = s.args.side, half = side / 2;
-  if (i < side * side)
-    s.constants->distance2[i] = core::sample_distance2<float>(i % side - half, i / side - half, half);
+  write_distances(i, s.args.side, s.constants->distance2);
   if (i == 0)
     s.constants->K[0] = K[0], s.constants->K[1] = K[1], s.constants->K[2] = K[2], s.constants->K[3] = K[4],
     s.constants->K[4] = K[5];

@@ -10,7 +10,7 @@ from uner3d.ops import _native, _views
 
 from host_cuda_build import build  # isort: skip
 
-OPS = ("composite", "fuse_views", "patch_match", "sample_views", "view_weights")
+OPS = ("composite", "fuse_views", "patch_match", "patch_ncc", "sample_views", "view_weights")
 
 
 @pytest.fixture(scope="session")

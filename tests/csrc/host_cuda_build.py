@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("host_cuda")
 KERNELS = [
     "composite", "composite_backward", "fuse_views", "fuse_views_backward", "fuse_views_sorted", "patch_match",
-    "sample_views", "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
+    "patch_ncc", "sample_views", "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
 ]  # fmt: skip
-BINDINGS = ["composite_cuda", "fuse_views_cuda", "patch_match_cuda", "sample_views_cuda", "view_weights_cuda"]
+BINDINGS = ["composite_cuda", "fuse_views_cuda", "patch_match_cuda", "patch_ncc_cuda", "sample_views_cuda",
+            "view_weights_cuda"]  # fmt: skip
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas"]
 
 

@@ -15,14 +15,14 @@ HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
 DRIVER = HERE / "sanitize"
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-math-errno", "-Wno-unknown-pragmas", "-pthread"]
-VIEWS = ["composite", "fuse_views", "patch_match", "sample_views", "view_weights"]
+VIEWS = ["composite", "fuse_views", "patch_match", "patch_ncc", "sample_views", "view_weights"]
 VIEWS_CUDA = [
     "composite", "composite_backward", "fuse_views", "fuse_views_backward", "fuse_views_sorted", "patch_match",
-    "sample_views", "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
+    "patch_ncc", "sample_views", "sample_views_backward", "view_pairs", "view_weights", "view_weights_backward",
 ]  # fmt: skip
 VIEWS_CPU = [
-    "composite", "composite_backward", "fuse_views", "fuse_views_backward", "patch_match", "sample_views",
-    "view_weights", "view_weights_backward",
+    "composite", "composite_backward", "fuse_views", "fuse_views_backward", "patch_match", "patch_ncc",
+    "sample_views", "view_weights", "view_weights_backward",
 ]  # fmt: skip
 POINTS = ["idw", "knn", "positional_encoding"]
 POINTS_CUDA = [

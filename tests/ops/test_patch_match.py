@@ -61,6 +61,16 @@ def match(scene, *args, **options):
     return ops.patch_match(*positional, **keywords)
 
 
+def correlations(images, K, poses, sources, depth, normal, side):
+    """(S, H, W) of every pixel of the first view, by the float64 twin."""
+    v, u = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    pixels = torch.stack([u, v], -1).view(-1, 2)
+    images, K, poses, depth, normal = (t.double() for t in (images, K, poses, depth, normal))
+    scores = reference.patch_ncc(images, K, poses, 0 * pixels[:, 0], pixels, depth.reshape(-1), normal.reshape(-1, 3),
+                                 sources, side=side)  # fmt: skip
+    return scores.T.view(-1, HEIGHT, WIDTH)
+
+
 @pytest.mark.parametrize("side", [3, 5, 7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_scores_equal_the_twin(scene, side, dtype):
@@ -69,8 +79,7 @@ def test_scores_equal_the_twin(scene, side, dtype):
     depth = depth * (1 + 0.05 * torch.randn(depth.shape, generator=generator).to(dtype))
     normal = torch.randn(HEIGHT, WIDTH, 3, generator=generator).to(dtype) - torch.tensor([0, 0, 2.0]).to(dtype)
     sources = torch.arange(1, 5)
-    each = reference.patch_ncc(images.double(), K.double(), poses.double(), 0, sources, depth.double(),
-                               normal.double(), side)  # fmt: skip
+    each = correlations(images, K, poses, sources, depth, normal, side)
     want = each.topk(2, dim=0).values.mean(0)
     out_depth, _, score, chosen = ops.patch_match(images, K, poses, 0, sources, depth, normal, (0.1, 20.0),
                                                   iterations=0, n_best=2, side=side)  # fmt: skip

@@ -7,6 +7,7 @@ from .fuse_views import fuse_views
 from .idw import idw
 from .knn import KnnIndex, knn
 from .patch_match import patch_match
+from .patch_ncc import patch_ncc
 from .positional_encoding import positional_encoding
 from .sample_views import sample_views
 from .thin import PoissonThinner, voxel_thin
@@ -23,6 +24,7 @@ __all__ = [
     "idw",
     "knn",
     "patch_match",
+    "patch_ncc",
     "positional_encoding",
     "release_memory",
     "sample_views",

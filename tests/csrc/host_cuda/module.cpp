@@ -22,6 +22,7 @@ PYBIND11_MODULE(host_cuda_module, m) {
   bind_view_weights_cuda(m);
   bind_composite_cuda(m);
   bind_patch_match_cuda(m);
+  bind_patch_ncc_cuda(m);
   m.def("run_broken", [](bool elsewhere) { uner3d::cuda::enqueue("broken", misses, 1u, 0, nullptr, elsewhere); });
   m.def("run_backwards", [](bool on) { host_cuda::backwards = on; });
 }
