@@ -36,6 +36,16 @@ def check_pixels(height: int, width: int) -> None:
         raise ValueError(f"height * width: expected at most 2^31 - 1 pixels a view, got {height} * {width}")
 
 
+def check_images(images: object, K: object, cam_from_world: object, sizes: dict[str, int]) -> None:
+    """Check grey images (V, H, W) and their cameras, which start the argument list of the ops that match windows."""
+    dtype = torch.float32 if isinstance(images, Tensor) and images.is_cuda else FLOATS
+    check_tensor("images", images, ("V", "H", "W"), dtype=dtype, sizes=sizes)
+    like = cast(Tensor, images)
+    check_pixels(*like.shape[1:])
+    check_tensor("K", K, ("V", 3, 3), like=like, sizes=sizes)
+    check_tensor("cam_from_world", cam_from_world, ("V", 3, 4), like=like, sizes=sizes)
+
+
 def check_views(K: object, cam_from_world: object, points: object, like: Tensor, sizes: dict[str, int]) -> None:
     """Check the cameras and points: shapes, and the dtype and device that go with ``like``."""
     check_tensor("K", K, ("V", 3, 3), **like_points(like), sizes=sizes)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from uner3d import _C
 
-from ._check import FLOATS, check_range, check_single_precision, check_tensor
+from ._check import check_range, check_single_precision, check_tensor
 from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, typed
-from ._views import address, check_pixels, contiguous
+from ._views import address, check_images, contiguous
 
 MAX_SOURCES: int = _C.max_patch_sources
 
@@ -70,11 +70,7 @@ def patch_match(
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
     sizes: dict[str, int] = {}
-    dtype = torch.float32 if isinstance(images, Tensor) and images.is_cuda else FLOATS
-    check_tensor("images", images, ("V", "H", "W"), dtype=dtype, sizes=sizes)
-    check_pixels(*images.shape[1:])
-    check_tensor("K", K, ("V", 3, 3), like=images, sizes=sizes)
-    check_tensor("cam_from_world", cam_from_world, ("V", 3, 4), like=images, sizes=sizes)
+    check_images(images, K, cam_from_world, sizes)
     check_tensor("depth", depth, ("H", "W"), like=images, sizes=sizes)
     check_tensor("normal", normal, ("H", "W", 3), like=images, sizes=sizes)
     views = _check_sources(sources, reference, images)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._check import FLOATS, check_range, check_single_precision, check_tensor
+from ._check import check_range, check_single_precision, check_tensor
 from ._output import empty, empty_cpu
 from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, differentiable, typed
-from ._views import address, check_pixels, contiguous
+from ._views import address, check_images, contiguous
 from .patch_match import MAX_SOURCES
 
 
@@ -57,11 +57,7 @@ def patch_ncc(
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
     sizes: dict[str, int] = {}
-    dtype = torch.float32 if isinstance(images, Tensor) and images.is_cuda else FLOATS
-    check_tensor("images", images, ("V", "H", "W"), dtype=dtype, sizes=sizes)
-    check_pixels(*images.shape[1:])
-    check_tensor("K", K, ("V", 3, 3), like=images, sizes=sizes)
-    check_tensor("cam_from_world", cam_from_world, ("V", 3, 4), like=images, sizes=sizes)
+    check_images(images, K, cam_from_world, sizes)
     check_tensor("views", views, ("N",), dtype=torch.int64, like=images, sizes=sizes)
     check_tensor("pixels", pixels, ("N", 2), dtype=torch.int64, like=images, sizes=sizes)
     check_tensor("depth", depth, ("N",), like=images, sizes=sizes)

@@ -3,6 +3,7 @@
 
 #include "../../../csrc/ops/fuse_views.h"
 #include "../../../csrc/ops/patch_match.h"
+#include "../../../csrc/ops/patch_ncc.h"
 #include "../../../csrc/ops/sample_views.h"
 #include "../../../csrc/ops/view_weights.h"
 #include "check.h"
@@ -109,6 +110,35 @@ Values match(int n_threads) {
   return joined({out_depth, out_normal, score, Values(chosen.begin(), chosen.end())});
 }
 
+Values correlate(int n_threads) {
+  constexpr std::int64_t kOne = kHeight * kWidth;
+  const Values images = uniform(kPixels, 0, 1, 11), depth = uniform(kOne, 2, 4, 12);
+  Values normal;
+  std::vector<std::int64_t> references, pixels;
+  const std::vector<std::int64_t> sources{0, 1, 2, 3};
+  for (std::int64_t i = 0; i < kOne; ++i) {
+    normal.insert(normal.end(), {0.0f, 0.0f, -1.0f});
+    references.push_back(i % kViews);
+    pixels.insert(pixels.end(), {i % kWidth, i / kWidth});
+  }
+  const PatchNccArgs<float> args{rig.views(),
+                                 images.data(),
+                                 references.data(),
+                                 pixels.data(),
+                                 depth.data(),
+                                 normal.data(),
+                                 sources.data(),
+                                 kOne,
+                                 4,
+                                 5,
+                                 1};
+  Values scores(4 * kOne), to_depth(kOne), to_normal(3 * kOne);
+  cpu::patch_ncc_forward(args, scores.data(), n_threads);
+  const Values grad = uniform(4 * kOne, -1, 1, 13);
+  cpu::patch_ncc_backward(args, {grad.data(), to_depth.data(), to_normal.data()}, n_threads);
+  return joined({scores, to_depth, to_normal});
+}
+
 }  // namespace
 
 void check_views() {
@@ -116,6 +146,7 @@ void check_views() {
   check("sample_views", sample);
   check("view_weights", weigh);
   check("patch_match", match);
+  check("patch_ncc", correlate);
 }
 
 }  // namespace uner3d::threads
