@@ -1,7 +1,7 @@
 """Speed of patch_ncc against the same correlations in torch eager (grid_sample), forward and backward.
 
 python -m benchmarks.bench_patch_ncc [--case 1024x8 ...] [--side 5] [--device cuda] [--threads 2] [--json FILE]
-A case is PIXELSxSOURCES: pixels of views of a textured sphere with depths and normals somewhat off it, as in training.
+A case is PIXELSxSOURCES: pixels of views of a textured sphere with depths and normals somewhat off it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def sample_inputs(n_pixels: int, n_sources: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     everywhere = torch.stack(torch.meshgrid(torch.arange(400), torch.arange(300), indexing="xy"), -1)
     rays = F.pad(everywhere + 0.5, (0, 1), value=1.0) @ K[0].inverse().T
-    facing = -(normal @ poses[0, :, :3].T * rays).sum(-1)  # other planes mean something else there
+    facing = -(normal @ poses[0, :, :3].T * rays).sum(-1)  # torch below takes the others as they are
     on_it = ((depth > 0) & (facing > 0.5)).nonzero().flip(1)
     pixels = on_it[torch.randint(len(on_it), (n_pixels,), generator=generator)]
     at = pixels[:, 1], pixels[:, 0]
@@ -52,7 +52,7 @@ def eager(images: Tensor, K: Tensor, poses: Tensor, views: Tensor, pixels: Tenso
     weight = weight / weight.sum(1, keepdim=True)
     centred = weight * (grey - (weight * grey).sum(1, keepdim=True))
     variance = (centred * grey).sum(1)
-    # One source of every pixel: as in training, a batch has pixels of one view.
+    # All pixels are of one view here.
     in_camera = normal @ poses[views[0], :, :3].T
     inverse = K[views[0]].inverse()
     plane = in_camera @ inverse

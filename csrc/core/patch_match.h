@@ -50,6 +50,12 @@ struct Plane {
   T w, wx, wy;
 };
 
+// (fx, s, cx, fy, cy) of a camera matrix (3, 3).
+template <class T>
+UNER3D_HD void load_pinhole(const T* matrix, T* K) {
+  K[0] = matrix[0], K[1] = matrix[1], K[2] = matrix[2], K[3] = matrix[4], K[4] = matrix[5];
+}
+
 // The plane of depth z and normal (nx, ny, nz), in the camera's frame, at pixel (u, v); K = (fx, s, cx, fy, cy). Facing
 // the camera squarely where the normal does not face it.
 template <class T>

@@ -18,10 +18,17 @@ constexpr float kSlopeReach = 0.5f;     // tangent by which the first iteration 
 constexpr float kSteepest = 5.0f;       // tangent of the steepest plane, about 79 degrees
 constexpr float kLeastGain = 1e-4f;     // of the score, for a plane to be replaced
 
-// Squared distance of a window's sample (column, row) from the centre, in window radii.
+// Where sample number i of a window lies, in pixels from the centre, and its squared distance in window radii.
 template <class T>
-UNER3D_HD T sample_distance2(int column, int row, int half) {
-  return half > 0 ? static_cast<T>(column * column + row * row) / static_cast<T>(half * half) : T(0);
+struct WindowSample {
+  T dx, dy, distance2;
+};
+
+template <class T>
+UNER3D_HD WindowSample<T> window_sample(int i, int side, int step) {
+  const int half = side / 2, column = i % side - half, row = i / side - half;
+  const T distance2 = half > 0 ? static_cast<T>(column * column + row * row) / static_cast<T>(half * half) : T(0);
+  return {static_cast<T>(column * step), static_cast<T>(row * step), distance2};
 }
 
 // A normal of the world in the camera, and back. pose: (3, 4) camera from world.

@@ -32,12 +32,9 @@ struct NccScene {
         maps[v * a.n_sources + s] = core::make_pixel_map(views.K + 9 * v, views.cam_from_world + 12 * v,
                                                          views.K + 9 * source, views.cam_from_world + 12 * source);
       }
-    const int half = a.side / 2;
     for (int i = 0; i < a.side * a.side; ++i) {
-      counts[i] = T(1);
-      const int column = i % a.side - half, row = i / a.side - half;
-      dx[i] = static_cast<T>(column * a.step), dy[i] = static_cast<T>(row * a.step);
-      distance2[i] = core::sample_distance2<T>(column, row, half);
+      const core::WindowSample<T> sample = core::window_sample<T>(i, a.side, a.step);
+      dx[i] = sample.dx, dy[i] = sample.dy, distance2[i] = sample.distance2, counts[i] = T(1);
     }
   }
 
@@ -65,7 +62,7 @@ bool load_window(const NccScene<T>& scene, std::int64_t n, NccWindow<T>& out) {
       !(z > T(0)) || !std::isfinite(z))
     return false;
   const T *K = a.views.K + 9 * out.view, *pose = a.views.cam_from_world + 12 * out.view, *image = scene.image(out.view);
-  out.K[0] = K[0], out.K[1] = K[1], out.K[2] = K[2], out.K[3] = K[4], out.K[4] = K[5];
+  core::load_pinhole(K, out.K);
   out.u = static_cast<T>(column) + T(0.5), out.v = static_cast<T>(row) + T(0.5);
   core::turn_normal(a.normal + 3 * n, pose, out.normal);
   out.plane = core::plane_from_normal(z, out.normal[0], out.normal[1], out.normal[2], out.u, out.v, out.K);

@@ -45,18 +45,16 @@ struct PatchScene {
   explicit PatchScene(const PatchMatchArgs<T>& a) : args(a), n_samples(a.side * a.side) {
     const std::int64_t n_pixels = a.views.height * a.views.width;
     const T* K_ref = a.views.K + 9 * a.reference;
-    K[0] = K_ref[0], K[1] = K_ref[1], K[2] = K_ref[2], K[3] = K_ref[4], K[4] = K_ref[5];
+    core::load_pinhole(K_ref, K);
     for (std::int64_t s = 0; s < a.n_sources; ++s) {
       const std::int64_t view = a.sources[s];
       maps.push_back(core::make_pixel_map(K_ref, a.views.cam_from_world + 12 * a.reference, a.views.K + 9 * view,
                                           a.views.cam_from_world + 12 * view));
       images.push_back(a.images + view * n_pixels);
     }
-    const int half = a.side / 2;
     for (int i = 0; i < n_samples; ++i) {
-      const int column = i % a.side - half, row = i / a.side - half;
-      dx[i] = static_cast<T>(column * a.step), dy[i] = static_cast<T>(row * a.step);
-      distance2[i] = core::sample_distance2<T>(column, row, half);
+      const core::WindowSample<T> sample = core::window_sample<T>(i, a.side, a.step);
+      dx[i] = sample.dx, dy[i] = sample.dy, distance2[i] = sample.distance2;
     }
   }
 };

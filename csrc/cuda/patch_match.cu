@@ -132,9 +132,7 @@ __global__ void __launch_bounds__(kThreads) make_constants(const __grid_constant
     s.constants->maps[i] =
         core::make_pixel_map(K, pose_of(s), views.K + 9 * s.source[i], views.cam_from_world + 12 * s.source[i]);
   write_distances(i, s.args.side, s.constants->distance2);
-  if (i == 0)
-    s.constants->K[0] = K[0], s.constants->K[1] = K[1], s.constants->K[2] = K[2], s.constants->K[3] = K[4],
-    s.constants->K[4] = K[5];
+  if (i == 0) core::load_pinhole(K, s.constants->K);
 }
 
 // First planes and their scores.

@@ -55,9 +55,8 @@ __device__ __forceinline__ Slant load_slant(const Ncc& ncc, std::int64_t n) {
   out.valid = view >= 0 && view < a.views.n_views && column >= 0 && row >= 0 && column < a.views.width &&
               row < a.views.height && z > 0.0f && isfinite(z);
   if (!out.valid) return out;
-  const float* K = a.views.K + 9 * view;
   out.view = static_cast<int>(view);
-  out.K[0] = K[0], out.K[1] = K[1], out.K[2] = K[2], out.K[3] = K[4], out.K[4] = K[5];
+  core::load_pinhole(a.views.K + 9 * view, out.K);
   core::turn_normal(a.normal + 3 * n, a.views.cam_from_world + 12 * view, out.normal);
   const WindowShape shape = shape_of(ncc);
   const Pixel pixel = pixel_at(static_cast<std::int32_t>(column), static_cast<std::int32_t>(row), shape.width);

@@ -35,8 +35,7 @@ struct Window {
 
 // Writes distance2[i] for thread i of a block.
 __device__ __forceinline__ void write_distances(int i, int side, float* distance2) {
-  const int half = side / 2;
-  if (i < side * side) distance2[i] = core::sample_distance2<float>(i % side - half, i / side - half, half);
+  if (i < side * side) distance2[i] = core::window_sample<float>(i, side, 1).distance2;
 }
 
 // Calls use(dx, dy, grey, weight) for the samples of a window, in the order of the CPU; the weights do not sum to 1
