@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -19,22 +20,25 @@ class Run:
     def __init__(self, out: Path, seconds: float, path: list[Path]) -> None:
         self.out, self.end = out, time.monotonic() + seconds
         self.log = (out / "gpu_check.log").open("w", encoding="utf-8")
-        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONUNBUFFERED": "1"}
+        self.lock = threading.Lock()
+        given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in map(str, path)]
+        found = os.pathsep.join([*map(str, path), *given])
+        self.environment = os.environ | {"PYTHONPATH": found, "PYTHONUNBUFFERED": "1"}
 
     def seconds_left(self) -> float:
         return self.end - time.monotonic()
 
-    def command(self, title: str, seconds: float, *command: object) -> tuple[int | None, str]:
-        """Exit code (None: it took too long) and output, which also goes to the log."""
-        started = time.monotonic()
-        print(f"== {title}", flush=True)
+    def command(self, title: str, seconds: float, *command: object, **environment: str) -> tuple[int | None, str]:
+        """Exit code (None: it took too long) and output, which also goes to the log. May be called from threads."""
+        started, left = time.monotonic(), self.seconds_left()
         code, output = None, "not started: no time is left"
-        if self.seconds_left() > 2:
-            code, output = run(list(map(str, command)), min(seconds, self.seconds_left()), self.environment)
+        if left > 2:
+            code, output = run(list(map(str, command)), min(seconds, left), self.environment | environment)
         took = f"{time.monotonic() - started:.1f} s, " + ("out of time" if code is None else f"exit code {code}")
-        self.log.write(f"\n== {title}: {took}\n$ {' '.join(map(str, command))}\n{output}\n")
-        self.log.flush()
-        print(f"   {took}", flush=True)
+        with self.lock:
+            self.log.write(f"\n== {title}: {took}\n$ {' '.join(map(str, command))}\n{output}\n")
+            self.log.flush()
+            print(f"== {title}: {took}", flush=True)
         return code, output
 
 

@@ -82,7 +82,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """Short hash of the checkout, "+dirty" where tracked files have changed; "unknown" outside a checkout."""
+    """Short hash of the checkout, "+dirty" where tracked files have changed; outside one what COMMIT says, or "unknown"."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -90,7 +90,7 @@ def _commit() -> str:
     try:
         return git("rev-parse", "--short", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("COMMIT", "unknown")
 
 
 def write_json(path: str | Path, record: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """The stages of gpu_check.sh, which says what this is for: build, gpu tests, compute-sanitizer, benchmarks.
 
-A stage that fails or takes too long is reported, and the next one runs; what hangs on the build is then skipped.
+A stage that fails or takes too long is reported, and the next one runs; what hangs on the build is then skipped. The
+tools of compute-sanitizer run beside the tests; nothing runs beside a benchmark.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -14,6 +16,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +92,23 @@ def build_driver(run: Run) -> dict[str, Any]:
     return {"status": status(code)}
 
 
+def side_by_side() -> tuple[list[str], dict[str, str]]:
+    """Options of pytest that run the files of tests in several processes, and the threads each may take."""
+    cpus = len(os.sched_getaffinity(0))
+    processes = min(6, cpus // 2)
+    if processes < 2 or importlib.util.find_spec("xdist") is None:
+        return [], {}
+    return ["-n", str(processes), "--dist", "loadfile"], {"OMP_NUM_THREADS": str(cpus // processes)}
+
+
 def test(run: Run) -> dict[str, Any]:
     """The tests marked gpu. That none ran is a failure: a test that skips because of the GPU has seen nothing."""
+    options, threads = side_by_side()
     files = sorted(p for p in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in p.read_text(encoding="utf-8"))
     junit = run.out / "junit.xml"
     code, _ = run.command(
-        "gpu tests", 150, sys.executable, "-m", "pytest", "-v", "-m", "gpu", "--durations=10", "-p", "no:cacheprovider",
-        f"--junitxml={junit}", *(path.relative_to(ROOT) for path in files),
+        "gpu tests", 200, sys.executable, "-m", "pytest", "-v", "-m", "gpu", "--durations=25", "-p", "no:cacheprovider",
+        f"--junitxml={junit}", *options, *(path.relative_to(ROOT) for path in files), **threads,
     )  # fmt: skip
     if not junit.exists():
         return {"status": "timed out" if code is None else "failed"}
@@ -114,7 +127,7 @@ def sanitize(run: Run, tool: str) -> dict[str, Any]:
         return {"status": "not available", "why": "compute-sanitizer was not found"}
     options = ["--leak-check", "full"] if tool == "memcheck" else []
     code, output = run.command(
-        f"compute-sanitizer {tool}", 30, program, "--tool", tool, *options, "--error-exitcode", SANITIZER_ERRORS, DRIVER
+        f"compute-sanitizer {tool}", 60, program, "--tool", tool, *options, "--error-exitcode", SANITIZER_ERRORS, DRIVER
     )
     said = [line.strip("= ") for line in output.splitlines() if "SUMMARY:" in line]
     unable = UNABLE.search(output)
@@ -153,9 +166,11 @@ def stages(run: Run, capability: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "build_driver", linked
     has_driver = linked["status"] == "passed"
     yield "driver", driver(run) if has_driver else skipped
-    yield "gpu_tests", test(run) if works else skipped
-    for tool in TOOLS:
-        yield f"sanitizer_{tool}", sanitize(run, tool) if has_driver else skipped
+    with ThreadPoolExecutor() as pool:
+        tested = pool.submit(test, run) if works else None
+        for tool in TOOLS:
+            yield f"sanitizer_{tool}", sanitize(run, tool) if has_driver else skipped
+        yield "gpu_tests", tested.result() if tested else skipped
     for name in BENCHMARKS:
         yield f"benchmark_{name}", benchmark(run, name) if works else skipped
 

@@ -28,5 +28,5 @@ timeout 60 "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available
   cannot "$PYTHON has no PyTorch that can use this GPU"
 
 # Safe path: the package that gets installed is tested, never the sources beside this folder, which have no kernels.
-export PYTHONSAFEPATH=1 PYTHONPATH="$PWD"
+export PYTHONSAFEPATH=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 exec "$PYTHON" -m benchmarks.gpu_check --out "${OUT:-out/gpu}"

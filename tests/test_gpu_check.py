@@ -108,6 +108,29 @@ def test_what_a_tool_of_compute_sanitizer_says(tmp_path, monkeypatch, says, stat
     assert gpu_check.sanitize(Run(tmp_path, 60, [tmp_path]), "memcheck")["status"] == status
 
 
+def test_nothing_runs_beside_a_benchmark(monkeypatch):
+    """The tools run beside the tests, the benchmarks after both; without a build there is nothing to run."""
+    happened, passed = [], {"status": "passed"}
+
+    def stage(name, seconds=0.0):
+        def run(run, what=name):
+            time.sleep(seconds)
+            happened.append(what)
+            return passed
+
+        monkeypatch.setattr(gpu_check, name, run)
+
+    for name in ("build", "build_driver", "driver", "sanitize", "benchmark"):
+        stage(name)
+    stage("test", seconds=0.5)
+    found = dict(gpu_check.stages(None, "9.0"))
+    assert all(result is passed for result in found.values())
+    assert happened[-len(gpu_check.BENCHMARKS) - 1 :] == ["test", *gpu_check.BENCHMARKS]
+    assert set(gpu_check.TOOLS) < set(happened)
+    monkeypatch.setattr(gpu_check, "build", lambda run, capability: {"status": "failed"})
+    assert {result["status"] for name, result in gpu_check.stages(None, "9.0") if name != "build"} == {"skipped"}
+
+
 def test_every_op_with_cuda_kernels_is_benchmarked():
     cuda = {path.name.removesuffix("_cuda.cpp") for path in (ROOT / "csrc" / "bind").glob("*_cuda.cpp")}
     assert cuda <= set(gpu_check.BENCHMARKS)
