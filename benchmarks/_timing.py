@@ -82,7 +82,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """Short hash of the checkout, "+dirty" where tracked files have changed; outside one what COMMIT says, or "unknown"."""
+    """Short hash of the checkout, "+dirty" where tracked files have changed; elsewhere COMMIT, or "unknown"."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
