@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,10 +139,10 @@ PEERS = {
 }
 
 
-def available(names: list[str]) -> tuple[list[Peer], dict[str, str]]:
+def available(names: list[str], among: Mapping[str, Any] = PEERS) -> tuple[list[Any], dict[str, str]]:
     """Those of ``names`` that run here, and for the others why not, which is also printed, a line each."""
-    problems = {name: PEERS[name].problem() for name in names}
+    problems = {name: among[name].problem() for name in names}
     for name, problem in problems.items():
         if problem:
             print(f"  {name}: left out, {problem}")
-    return [PEERS[name] for name in names if not problems[name]], {n: p for n, p in problems.items() if p}
+    return [among[name] for name in names if not problems[name]], {n: p for n, p in problems.items() if p}
