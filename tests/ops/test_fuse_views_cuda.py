@@ -33,11 +33,12 @@ def deterministic(request):
 
 @pytest.mark.parametrize("case", ALL_CASES)
 def test_agrees_with_the_cpu_and_the_twin(deterministic, case):
+    """Positions round at 1e-5 of a pixel, and pixels beside each other differ by up to 6."""
     inputs = sample_inputs(*case)
     out, grads = gradients(fuse_views, manners.to_cuda(inputs))
     for expected, expected_grads in (gradients(fuse_views, inputs), gradients(reference.fuse_views, double(inputs))):
         for got, want in zip(out, expected, strict=True):
-            torch.testing.assert_close(got.double().cpu(), want.double(), rtol=1e-5, atol=2e-5)
+            torch.testing.assert_close(got.double().cpu(), want.double(), rtol=1e-5, atol=1e-4)
         for got, want in zip(grads, expected_grads, strict=True):
             atol = 2e-5 * want.abs().max().item()
             torch.testing.assert_close(got.double().cpu(), want.double(), rtol=2e-4, atol=atol)

@@ -44,7 +44,8 @@ def test_gradients_agree_with_the_cpu(deterministic):
         ours = gradients(moved(arguments))
         torch.use_deterministic_algorithms(False)
         for a, b in zip(ours, gradients(arguments), strict=True):
-            torch.testing.assert_close(a.cpu(), b, rtol=2e-4, atol=2e-4 * b.abs().max().item())
+            # Among points that are all the same, a query's gradient is what rounding leaves of 0.
+            torch.testing.assert_close(a.cpu(), b, rtol=2e-4, atol=2e-4 * max(b.abs().max().item(), 0.01))
 
 
 def test_gradients_repeat_in_deterministic_mode():

@@ -71,7 +71,9 @@ class DensityGrid:
         # What is passed over says -1, as cells do that no sample met.
         told = torch.where(inside, sigma.float(), -1.0)
         seen = self._seen.scatter_reduce_(0, cells, told, "amax")[cells]
-        self._seen[cells] = -1.0  # and not the whole of it, which has many times as many cells as there are samples
+        # Not the whole of it, which has many times as many cells as there are samples; and not by an assignment, for
+        # which a GPU would be waited for: the number would travel there by itself.
+        self._seen.index_fill_(0, cells, -1.0)
         old = self.values[cells]
         new = torch.where(seen < 0, old, torch.maximum(seen, old + rate * (seen - old)))
         self.values[cells] = new if self.allowed is None else new * self.allowed.reshape(-1)[cells]
