@@ -43,6 +43,7 @@ class Config:
     samples_outside: int = 16  # beyond it, where the scene does not end at the box
     reuse_maps: int = 2  # steps that share one encoding of the sources
     encoder_until: float = 0.35  # share of the steps after which the encoder stays as it is
+    replay_steps: bool = True  # on a GPU: steps are recorded once and replayed (train/step_graphs.py)
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
     rate_held: int = 150  # steps before the learning rate falls, at most those of the coarse stage

@@ -42,6 +42,22 @@ class Sources:
                        self.depths, self.K_depths)  # fmt: skip
 
 
+def octave_factors(window: float, n_octaves: int) -> Tensor:
+    """Factors (3 * (2 n_octaves + 1),) of an encoded position where ``window`` octaves are open (BARF, Lin et al. 2021,
+    eq. 14): that number as a tensor, for steps that are replayed on a GPU."""
+    opened = (window - torch.arange(n_octaves, dtype=torch.float64)).clamp(0, 1)
+    factors = (1 - torch.cos(math.pi * opened)) / 2
+    return torch.cat([torch.ones(3), factors.float().repeat_interleave(6)])
+
+
+def encode_position(x: Tensor, n_octaves: int, window: float | Tensor) -> Tensor:
+    """Positions (N, 3), contracted, as sines and cosines; ``window``: open octaves, or their ``octave_factors``."""
+    contracted = contract(x) * 0.5
+    if isinstance(window, Tensor):
+        return ops.positional_encoding(contracted, n_octaves) * window
+    return ops.positional_encoding(contracted, n_octaves, True, min(window, n_octaves))
+
+
 class FieldModule(nn.Module):
     """What trainer and renderer ask of a field."""
 
@@ -51,7 +67,7 @@ class FieldModule(nn.Module):
         """Autocast of the matrix products to bfloat16 while training where that is faster."""
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.half_precision and self.training)
 
-    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) at x (N, 3) seen along unit directions ``rays`` (N, 3), and a code (N, G) for ``colour``."""
         raise NotImplementedError
 
@@ -79,14 +95,14 @@ class BaseField(FieldModule):
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
 
-    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
         weights = source_weights(x, rays, sources)
         mean, var, n = ops.fuse_views(sources.maps, sources.K_maps, sources.cam_from_unit, x, weights)
         rgb_mean, rgb_var, _ = ops.fuse_views(sources.images, sources.K, sources.cam_from_unit, x, weights)
         # The standard deviation is the photo-consistency cue; as a variance it would vanish near agreement.
         inputs = [mean, (var + 1e-4).sqrt(), rgb_mean, 4 * (rgb_var + 1e-5).sqrt(), torch.log1p(n)[:, None],
-                  ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, window)]  # fmt: skip
+                  encode_position(x, self.n_octaves, window)]  # fmt: skip
         with self.precision(x.device):
             h = F.relu(self.layer1(torch.cat(inputs, -1)))
             h = self.out(F.relu(self.layer2(h)))

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
-from uner3d.render.grid import contract
 
-from .field import DENSITY_SCALE, FieldModule, Sources
+from .field import DENSITY_SCALE, FieldModule, Sources, encode_position
 from .resnet34 import FoldedResNet34
 
 WIDTH = 64
@@ -54,10 +53,10 @@ class PaperField(FieldModule):
             self.out.weight[:1].zero_()
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)
 
-    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """sigma (N,) and the colour's logits (N, 3) as the code."""
         features, valid = ops.sample_views(sources.maps, sources.K_maps, sources.cam_from_unit, x)
-        gamma = ops.positional_encoding(contract(x) * 0.5, self.n_octaves, True, min(window, self.n_octaves))
+        gamma = encode_position(x, self.n_octaves, window)
         in_view = torch.einsum("vij,nj->nvi", sources.cam_from_unit[:, :, :3], rays)
         weight = self.position.weight
         split = gamma.shape[1]

@@ -30,7 +30,7 @@ class DensityGrid:
         if allowed is not None:
             self.values *= allowed.reshape(-1)
         self._seen = torch.full_like(self.values, -1.0)
-        self.bounds = torch.stack([-extent, extent])
+        self.bounds = torch.stack([-extent, extent])  # always the same tensor: steps that are replayed read it
         self.tighten()
 
     def tighten(self, least: float = 0.01, margin: int = 2) -> None:
@@ -45,7 +45,7 @@ class DensityGrid:
         high = (self.n - layers.flip(1).argmax(1) + margin).clamp_max(self.n)
         whole = torch.stack([-self.extent, self.extent])
         tight = torch.stack([low * size - self.extent, high * size - self.extent])
-        self.bounds = torch.where(rows.any(), tight, whole)
+        self.bounds.copy_(torch.where(rows.any(), tight, whole))
 
     def cells(self, x: Tensor) -> Tensor:
         """Index of the cell of each point (..., 3); points outside take the nearest cell."""

@@ -21,7 +21,7 @@ COLOUR_THRESHOLD = 1e-3  # rendering weight below which a sample's colour cannot
 class Field(Protocol):
     """What the renderer asks of a model: densities with a code, and colours from that code."""
 
-    def density(self, x: Tensor, rays: Tensor, sources, window: float) -> tuple[Tensor, Tensor]: ...
+    def density(self, x: Tensor, rays: Tensor, sources, window: float | Tensor) -> tuple[Tensor, Tensor]: ...
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources) -> Tensor: ...
 
@@ -43,14 +43,14 @@ class Rendering:
 @dataclass
 class RenderSettings:
     """samples inside and outside the box; share of the inner ones spread evenly; background (3,) or None (black);
-    open octaves. fixed_shapes: colours are computed for hidden samples too and then dropped, so that no shape depends
-    on values: the host then never waits for a GPU to count the visible ones."""
+    open octaves, or their factors. fixed_shapes: colours are computed for hidden samples too and then dropped, so that
+    no shape depends on values: the host then never waits for a GPU to count the visible ones."""
 
     samples: int = 32
     samples_outside: int = 0
-    uniform: float = 0.3
+    uniform: float | Tensor = 0.3
     background: Tensor | None = None
-    window: float = 16.0
+    window: float | Tensor = 16.0
     fixed_shapes: bool = False
 
 
@@ -94,7 +94,7 @@ def render_rays(
 
 
 def densities(
-    field: Field, sources, grid: DensityGrid, x: Tensor, rays: Tensor, window: float, fixed_shapes: bool
+    field: Field, sources, grid: DensityGrid, x: Tensor, rays: Tensor, window: float | Tensor, fixed_shapes: bool
 ) -> tuple[Tensor, Tensor | slice, Tensor]:
     """Densities (N,) at x (N, 3), zero in carved cells; the M of them that the field was asked for; their codes (M, G).
 

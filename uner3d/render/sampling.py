@@ -26,7 +26,7 @@ def ray_box(origins: Tensor, directions: Tensor, box: Tensor, near: float = 1e-3
 
 def importance_edges(
     grid: DensityGrid, origins: Tensor, directions: Tensor, t0: Tensor, t1: Tensor, n_samples: int,
-    generator: torch.Generator | None, uniform: float,
+    generator: torch.Generator | None, uniform: float | Tensor,
 ) -> Tensor:  # fmt: skip
     """Edges (N, n_samples + 1) in [t0, t1], dense where the grid's rendering weights are, ``uniform`` of them evenly.
 
@@ -40,7 +40,7 @@ def importance_edges(
 
 def outside_edges(
     grid: DensityGrid, origins: Tensor, directions: Tensor, t1: Tensor, n_samples: int,
-    generator: torch.Generator | None, uniform: float,
+    generator: torch.Generator | None, uniform: float | Tensor,
 ) -> Tensor:  # fmt: skip
     """Edges (N, n_samples + 1) from t1 to FAR boxes away, by the outer grid; the even ones in inverse distance."""
     u = torch.linspace(0, 1, OUTSIDE_STEPS + 1, device=t1.device)
@@ -51,7 +51,7 @@ def outside_edges(
 
 def _quantiles(
     lookup: Callable[[Tensor], Tensor], knots: Tensor, origins: Tensor, directions: Tensor, n_samples: int,
-    generator: torch.Generator | None, uniform: float,
+    generator: torch.Generator | None, uniform: float | Tensor,
 ) -> Tensor:  # fmt: skip
     """Edges between the knots (N, M + 1) at even quantiles of the rendering weights that ``lookup`` predicts."""
     (n_rays, n_knots), device = knots.shape, knots.device

@@ -81,6 +81,8 @@ def load_state(run: Path, trainer: Trainer) -> None:
     if "cloud.points" in tensors:
         points, colours = (tensors[f"cloud.{name}"].to(trainer.world.device) for name in ("points", "colours"))
         trainer.cloud = (ops.KnnIndex(points), colours)
+    if trainer.graphs is not None:
+        trainer.graphs.clear()  # they read tensors that were replaced
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

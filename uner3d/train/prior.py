@@ -74,7 +74,7 @@ def match_photos(photos: PhotoSet, reduction: int, ranking: Ranking, extent: Ten
     return Prior(torch.where(weight > 0, depth, torch.zeros_like(depth)), weight.clamp(0, 1), reduction)
 
 
-def prior_loss(weights: Tensor, edges: Tensor, depth: Tensor, weight: Tensor, width: float) -> Tensor:
+def prior_loss(weights: Tensor, edges: Tensor, depth: Tensor, weight: Tensor, width: float | Tensor) -> Tensor:
     """Mean share of the rendering weights that does not lie at the prior's depth, weighted by its own certainty.
 
     weights (N, S), edges (N, S + 1) of the samples in z-depths; depth (N,), 0 where unknown; weight (N,); width:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from uner3d.config import Config
 
@@ -14,15 +15,18 @@ LAST_RATE = 0.05  # of the learning rate, at the end
 
 @dataclass(frozen=True)
 class Stage:
-    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors."""
+    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors.
+
+    For steps that are replayed on a GPU, what changes from step to step is a tensor there (step_graphs.py).
+    """
 
     reduction: int
-    window: float
+    window: float | Tensor
     rate: float
-    geometric: float
-    prior: float
+    geometric: float | Tensor
+    prior: float | Tensor
     idw: float
-    uniform: float
+    uniform: float | Tensor
     encoder_learns: bool
 
 

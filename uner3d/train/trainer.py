@@ -12,15 +12,16 @@ from uner3d.config import Config
 from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
-from uner3d.model.field import Sources
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
 from . import losses
 from .batch import Batch, draw_batch, draw_group, draw_true
+from .optimizers import make_optimizers, prepare_optimizers
 from .photos import PhotoSet
 from .prior import prior_loss
 from .schedule import Schedule, Stage
+from .step_graphs import StepGraphs, StepInputs, StepResult
 from .world import World
 
 PATCH = 4
@@ -49,8 +50,8 @@ class Trainer:
     host_generator: torch.Generator
     step: int = 0
     cloud: tuple[ops.KnnIndex, Tensor] | None = None
-    mse: Tensor | None = None
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    graphs: StepGraphs | None = None
 
     @staticmethod
     def create(config: Config, world: World, trunk_cache: FeatureCache | None = None) -> Trainer:
@@ -62,9 +63,12 @@ class Trainer:
             points = world.prior.points(world.photos[world.prior.reduction])
             grid.update(points, torch.full((len(points),), PRIOR_DENSITY, device=world.device))
         generator = host_generator = torch.Generator().manual_seed(config.seed)
+        graphs = None
         if world.device.type == "cuda":
             generator = torch.Generator(world.device).manual_seed(config.seed)
-        return Trainer(config, world, model, grid, generator, host_generator, optimizers=_optimizers(config, model))
+            graphs = StepGraphs(generator, config.octaves) if config.replay_steps else None
+        optimizers = make_optimizers(config, model)
+        return Trainer(config, world, model, grid, generator, host_generator, optimizers=optimizers, graphs=graphs)
 
     def settings(self, stage: Stage) -> RenderSettings:
         """How training rays are rendered at a stage."""
@@ -81,63 +85,75 @@ class Trainer:
         photos = self.world.photos[stage.reduction]
         group = draw_group(self.world.ranking, self.config.sources, self.host_generator)
         targets = upload(group.targets, self.world.device)
-        for optimizer in self.optimizers:
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = parameters["base_lr"] * stage.rate
-            optimizer.zero_grad()
+        prepare_optimizers(self.optimizers, stage.rate)
         if not stage.encoder_learns:
             self.model.freeze_encoder()
         encoded = self.model.encode_views(photos, group.sources)
         shared = encoded.detached() if encoded.maps.requires_grad else encoded
         if self.step >= TIGHTEN_FROM and self.step % TIGHTEN_EVERY < self.config.reuse_maps:
             self.grid.tighten()
-        totals: dict[str, Tensor] = {}
+        active = self.active_terms(stage, len(targets))
+        if "idw" in active and self.cloud is None:
+            self.cloud = self.generate_points(photos, stage)
+        inputs = StepInputs(photos, targets, shared, stage, active)
+        used, run = self.graphs.begin(inputs, self.run_step) if self.graphs else (shared, lambda: self.run_step(inputs))
         count = min(self.config.reuse_maps, n_steps)
+        totals = torch.zeros((), dtype=torch.float64, device=targets.device)
         for _ in range(count):
-            self.optimizers[0].zero_grad()
-            terms = self.losses(photos, targets, shared, stage)
-            torch.stack(list(terms.values())).sum().backward()
-            self.optimizers[0].step()
+            names, values = run()
+            totals = totals + values.double() / count
             self.step += 1
-            if self.mse is not None:
-                terms["mse"] = self.mse
-            for name, value in terms.items():
-                totals[name] = totals.get(name, 0.0) + value.detach().double() / count
-        if encoded.maps.requires_grad and shared.maps.grad is not None:
-            encoded.maps.backward(shared.maps.grad / count)
+        if encoded.maps.requires_grad and used.maps.grad is not None:
+            encoded.maps.backward(used.maps.grad / count)
             self.optimizers[1].step()
-        return totals
+        return dict(zip(names, totals.unbind(), strict=True))
 
-    def losses(self, photos: PhotoSet, targets: Tensor, sources: Sources, stage: Stage) -> dict[str, Tensor]:
-        """One step's loss terms, already weighted, on rays of the views ``targets`` (T,)."""
-        c = self.config
-        batch = draw_batch(photos, targets, c.rays, PATCH, self.generator, self.world.background)
-        rendering = render_rays(self.model.field, sources, self.grid, batch.origins, batch.directions,
+    def run_step(self, inputs: StepInputs) -> StepResult:
+        """One step of the field: its loss terms and squared error, names and values (n,) on the device."""
+        self.optimizers[0].zero_grad()
+        terms, mse = self.losses(inputs)
+        values = torch.stack(list(terms.values()))
+        values.sum().backward()
+        self.optimizers[0].step()
+        return (*terms, "mse"), torch.cat([values.detach(), mse[None]])
+
+    def active_terms(self, stage: Stage, n_targets: int) -> frozenset[str]:
+        """Names of the loss terms that count at a stage."""
+        c, world = self.config, self.world
+        weights = {
+            "dssim": c.dssim_loss,
+            "mask": c.mask_loss * (world.photos[stage.reduction].masks is not None),
+            "distortion": c.distortion_loss,
+            "prior": c.prior_loss * float(stage.prior) * (world.prior is not None),
+            "geometric": c.geometric_loss * float(stage.geometric) * (n_targets > 1),
+            "idw": c.idw_loss * stage.idw,
+        }
+        return frozenset({"colour"} | {name for name, weight in weights.items() if weight > 0})
+
+    def losses(self, inputs: StepInputs) -> tuple[dict[str, Tensor], Tensor]:
+        """One step's loss terms, already weighted, on rays of the target views; and the mean squared error."""
+        c, stage, active, n_inside = self.config, inputs.stage, inputs.active, self.config.samples
+        batch = draw_batch(inputs.photos, inputs.targets, c.rays, PATCH, self.generator, self.world.background)
+        rendering = render_rays(self.model.field, inputs.sources, self.grid, batch.origins, batch.directions,
                                 self.settings(stage), self.generator)  # fmt: skip
         self.observe(rendering)
-        self.mse = (rendering.colour.detach() - batch.colours).square().mean()
+        weights, edges = rendering.weights[:, :n_inside], rendering.edges[:, : n_inside + 1]
         terms = {"colour": losses.charbonnier(rendering.colour, batch.colours)}
-        if c.dssim_loss > 0:
+        if "dssim" in active:
             terms["dssim"] = c.dssim_loss * losses.dssim(rendering.colour, batch.colours, PATCH)
-        if batch.masks is not None and c.mask_loss > 0:
+        if "mask" in active and batch.masks is not None:
             terms["mask"] = c.mask_loss * losses.mask_loss(rendering.opacity, batch.masks)
-        if c.distortion_loss > 0:
-            n_inside = c.samples
-            terms["distortion"] = c.distortion_loss * losses.distortion(
-                rendering.weights[:, :n_inside], rendering.edges[:, : n_inside + 1]
-            )
-        if self.world.prior is not None and c.prior_loss * stage.prior > 0:
+        if "distortion" in active:
+            terms["distortion"] = c.distortion_loss * losses.distortion(weights, edges)
+        if "prior" in active and self.world.prior is not None:
             depth, weight = self.world.prior.at(batch.views, batch.pixels, stage.reduction)
             width = PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * stage.prior
-            terms["prior"] = c.prior_loss * stage.prior * prior_loss(
-                rendering.weights[:, : c.samples], rendering.edges[:, : c.samples + 1], depth, weight, width
-            )
-        if c.geometric_loss * stage.geometric > 0 and len(targets) > 1:
-            terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(
-                photos, targets, sources, stage, batch, rendering)  # fmt: skip
-        if c.idw_loss * stage.idw > 0:
-            terms["idw"] = c.idw_loss * self.idw(photos, stage, batch, rendering)
-        return terms
+            terms["prior"] = c.prior_loss * stage.prior * prior_loss(weights, edges, depth, weight, width)
+        if "geometric" in active:
+            terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(inputs, batch, rendering)
+        if "idw" in active:
+            terms["idw"] = c.idw_loss * self.idw(batch, rendering)
+        return terms, (rendering.colour.detach() - batch.colours).square().mean()
 
     def observe(self, rendering: Rendering) -> None:
         """Let the density grid follow the samples that were just evaluated."""
@@ -147,9 +163,9 @@ class Trainer:
         self.grid.update(points, sigma[:, :n_inside].reshape(-1))
         self.grid.update_outside(rendering.points[:, n_inside:].reshape(-1, 3), sigma[:, n_inside:].reshape(-1))
 
-    def geometric(self, photos: PhotoSet, targets: Tensor, sources: Sources, stage: Stage, batch: Batch,
-                  rendering: Rendering) -> Tensor:  # fmt: skip
+    def geometric(self, inputs: StepInputs, batch: Batch, rendering: Rendering) -> Tensor:
         """Depths of two target views must carry a pixel forth and back to where it was (reprojection, gated)."""
+        photos, targets = inputs.photos, inputs.targets
         opaque = rendering.opacity.detach() > 0.6
         enough = opaque.sum() >= LEAST_OPAQUE
         if enough.device.type == "cpu" and not enough:  # a GPU goes on and drops the result: asking would be waiting
@@ -165,17 +181,17 @@ class Trainer:
         inside = enough & (depth.detach() > 0) & (pixel.detach() >= 0.5).all(-1)
         inside &= (pixel.detach()[:, 0] < width - 0.5) & (pixel.detach()[:, 1] < height - 0.5)
         origins, directions = pixel_rays(photos.K[other], photos.cam_from_unit[other], pixel.detach())
-        seen = render_rays(self.model.field, sources, self.grid, origins, directions, self.settings(stage),
-                           self.generator, with_colour=False)  # fmt: skip
+        seen = render_rays(self.model.field, inputs.sources, self.grid, origins, directions,
+                           self.settings(inputs.stage), self.generator, with_colour=False)  # fmt: skip
         y = origins + seen.depth[:, None] * directions
         back, back_depth = losses.project(photos.K[views], photos.cam_from_unit[views], y)
         valid = inside & (seen.opacity.detach() > 0.6) & (back_depth.detach() > 0)
         return losses.reprojection(batch.pixels[ray] + 0.5, back, valid, GEOMETRIC_GATE)
 
-    def idw(self, photos: PhotoSet, stage: Stage, batch: Batch, rendering: Rendering) -> Tensor:
+    def idw(self, batch: Batch, rendering: Rendering) -> Tensor:
         """Colour of the generated points nearest the rendered surface, against the photo."""
         if self.cloud is None:
-            self.cloud = self.generate_points(photos, stage)
+            raise ValueError("cloud: expected the points of generate_points, got None")
         opaque = (rendering.opacity.detach() > 0.5).float()
         x = batch.origins + rendering.depth[:, None] * batch.directions
         return losses.idw_colour(self.cloud[0], self.cloud[1], x, batch.colours, opaque)
@@ -197,19 +213,3 @@ class Trainer:
         if sum(map(len, points)) == 0:
             points = colours = [torch.zeros(1, 3, device=self.world.device)]
         return ops.KnnIndex(torch.cat(points)), torch.cat(colours)
-
-
-def _optimizers(config: Config, model: Model) -> list[torch.optim.Optimizer]:
-    """Adam for the field and, where the encoder learns, a slower one for it; ``base_lr`` is what schedules scale."""
-    rate = config.learning_rate
-    groups = [(list(model.field.parameters()), rate)]
-    trainable = [p for p in model.encoder.parameters() if p.requires_grad]
-    if trainable:
-        groups.append((trainable, rate / 3))
-    fused = groups[0][0][0].is_cuda or None  # one kernel instead of a dozen; None is torch's choice for the CPU
-    optimizers: list[torch.optim.Optimizer] = []
-    for parameters, lr in groups:
-        optimizers.append(torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.99), eps=1e-12, fused=fused))
-        for group in optimizers[-1].param_groups:
-            group["base_lr"] = group["lr"]
-    return optimizers
