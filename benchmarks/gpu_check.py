@@ -38,7 +38,7 @@ BENCHMARKS = {
     "sample_views": ["--case", "8x1500000x4"],
     "view_weights": ["--case", "8x1000000"],
     "composite": ["--rays", "65536"],
-    "knn": ["--points", "1000000", "10000000", "--peers", "cudaKDTree cct", "cudaKDTree spatial cct", "cupy"],
+    "knn": ["--points", "100000", "1000000", "--clouds", "surface", "uneven"],
     "idw": ["--points", "200000"],
     "patch_match": ["--size", "800x600"],
     "patch_ncc": ["--case", "65536x8"],

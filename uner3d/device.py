@@ -49,6 +49,12 @@ def upload(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device)
 
 
+def at_once(n: int, device: torch.device) -> int:
+    """How many items to take at a time where the CPU takes ``n``: on a GPU more, which needs them to be busy while the
+    host prepares the next."""
+    return n if device.type == "cpu" else 8 * n
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until everything that was started on ``device`` is done; to be called before a clock is read."""
     if device.type == "cuda":

@@ -119,12 +119,15 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
 
 def seconds_after_training(world: World, test_megapixels: float, budget: float) -> float:
     """What surface, cloud, held-out views and report take, roughly: it goes with the pixels, those that show something
-    above all, and not with the steps. Measured on two CPUs; more of them only end sooner."""
+    above all, and not with the steps. Measured on two CPUs, more of which only end sooner, and on a GPU (H200) with one
+    scene, where importing and drawing remain."""
     photos = world.photos[1]
     megapixels = len(photos) * photos.size[0] * photos.size[1] / 1e6
     shown = megapixels * world.shown
     passes = 1.5 if photos.size[1] >= WIDE else 1.0
     held_out = min(0.5 * EVALUATION_SHARE * budget, 50 * test_megapixels)
+    if world.device.type == "cuda":
+        return 10 + megapixels + 4 * shown + 0.3 * held_out
     return 8 + passes * (8 + 3.5 * megapixels + 14 * shown) + 6 * shown + held_out
 
 

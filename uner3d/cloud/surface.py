@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uner3d.device import at_once
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import may_hit
 from uner3d.render.renderer import densities, pixel_rays
@@ -16,7 +17,7 @@ from uner3d.render.sampling import importance_edges, ray_box
 from uner3d.train.hull import Silhouettes
 from uner3d.train.photos import Ranking
 
-CHUNK = 4096  # rays; bounds memory whatever the photo's size
+CHUNK = 4096  # rays at a time on the CPU; bounds memory whatever the photo's size
 N_REFINE = 8
 HULL_REACH, HULL_STEPS = 8.0, 24  # photo pixels behind the field's surface in which the hull is looked for
 HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach
@@ -135,7 +136,7 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
     K = photos.K.clone()
     K[:, :2] /= stride
     views = list(range(len(photos))) if views is None else views
-    depths = torch.zeros(len(photos), height, width, device=K.device)
+    depths, size = torch.zeros(len(photos), height, width, device=K.device), at_once(CHUNK, K.device)
     hull = Silhouettes(photos) if photos.masks is not None else None
     for done, view in enumerate(views):
         near = ranking[view][:n_sources]
@@ -145,9 +146,9 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
         if photos.masks is not None:
             mask = F.max_pool2d(photos.masks[view][None, None].float(), stride)[0, 0, :height, :width]
             wanted = (mask.reshape(-1) > 127).nonzero()[:, 0]
-        wanted = wanted[torch.cat([may_hit(grid, origins[c], directions[c], HALF) for c in wanted.split(CHUNK)])]
+        wanted = wanted[torch.cat([may_hit(grid, origins[c], directions[c], HALF) for c in wanted.split(size)])]
         flat = depths[view].view(-1)
-        for chunk in wanted.split(CHUNK):
+        for chunk in wanted.split(size):
             depth = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)
             if hull is not None:
                 depth = enter_hull(hull, origins[chunk], directions[chunk], depth, float(photos.K[view, 0, 0]))

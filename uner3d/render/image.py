@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from uner3d.device import at_once
+
 from .grid import DensityGrid
 from .renderer import RenderSettings, pixel_rays, render_rays
 from .sampling import GRID_STEPS, ray_box
 
-CHUNK = 2048  # rays at a time: bounds the memory of a picture to some hundred megabytes
+CHUNK = 2048  # rays at a time on the CPU: bounds the memory of a picture to some hundred megabytes
 
 
 @torch.no_grad()
@@ -24,10 +26,10 @@ def render_image(field, sources, grid: DensityGrid, K: Tensor, cam_from_unit: Te
     black = torch.zeros(3, device=device) if settings.background is None else settings.background
     colour = black.repeat(n_pixels, 1)
     depth, opacity = torch.zeros(n_pixels, device=device), torch.zeros(n_pixels, device=device)
-    wanted = torch.arange(n_pixels, device=device)
+    wanted, size = torch.arange(n_pixels, device=device), at_once(CHUNK, device)
     if settings.samples_outside == 0:
-        wanted = torch.cat([part[may_hit(grid, origins[part], directions[part])] for part in wanted.split(CHUNK)])
-    for part in wanted.split(CHUNK):
+        wanted = torch.cat([part[may_hit(grid, origins[part], directions[part])] for part in wanted.split(size)])
+    for part in wanted.split(size):
         seen = render_rays(field, sources, grid, origins[part], directions[part], settings)
         colour[part], opacity[part] = seen.colour, seen.opacity
         depth[part] = torch.where(seen.opacity > 0.5, seen.depth, torch.zeros_like(seen.depth))
