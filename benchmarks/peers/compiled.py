@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,10 @@ def with_compiled(peers: dict[str, Callable], wanted: bool, trial: Callable[[Cal
 
     torch.compile needs a C++ compiler, on CUDA Triton and a C compiler, which not every machine has: what fails is said
     and left out. What was compiled before this call is forgotten: torch gives up on a function after a few shapes.
+    Where time is short, BENCH_NO_COMPILE=1 in the environment leaves all of them out.
     """
     found = dict(peers)
+    wanted = wanted and os.environ.get("BENCH_NO_COMPILE", "0") in ("", "0")
     if wanted:
         torch.compiler.reset()
     for name, peer in peers.items() if wanted else ():
