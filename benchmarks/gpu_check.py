@@ -95,7 +95,7 @@ def build_driver(run: Run) -> dict[str, Any]:
 def side_by_side() -> tuple[list[str], dict[str, str]]:
     """Options of pytest that run the files of tests in several processes, and the threads each may take."""
     cpus = len(os.sched_getaffinity(0))
-    processes = min(6, cpus // 2)
+    processes = min(4, cpus // 4)
     if processes < 2 or importlib.util.find_spec("xdist") is None:
         return [], {}
     return ["-n", str(processes), "--dist", "loadfile"], {"OMP_NUM_THREADS": str(cpus // processes)}
