@@ -1,10 +1,11 @@
 // Two kernels each way. Small d: a block computes the rows of a tile of points in shared memory, a thread per
-// coordinate, and moves them as one contiguous run of 16-byte accesses. Large d: neighbouring threads hold neighbouring
+// coordinate, and moves them as one contiguous run (tiles.cuh). Large d: neighbouring threads hold neighbouring
 // coordinates of a row, so that direct accesses are coalesced already.
 #include "../core/positional_encoding.h"
 #include "../ops/positional_encoding.h"
 #include "check.cuh"
 #include "launch.cuh"
+#include "tiles.cuh"
 
 namespace uner3d::cuda {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 using Args = PositionalEncodingArgs<float>;
 using GradArgs = PositionalEncodingGradArgs<float>;
 
-constexpr int kTileFloats = 5120;  // 20 KiB: eight blocks fit on a multiprocessor, and 80 points at d = 3, 10 octaves
+constexpr int kTileFloats = 5120;  // 20 KiB, 80 points at d = 3, 10 octaves; sm_90 has room for two in each of 5 blocks
 constexpr int kMaxTileD = 32;      // at most 32 * 65 floats a row, so that a tile always holds a point
 static_assert(kMaxTileD * (2 * kMaxOctaves + 1) <= kTileFloats, "a tile must hold at least one row");
 
@@ -79,20 +80,20 @@ __global__ void forward_tiles(const __grid_constant__ Args a, std::int64_t n_til
     for (int j = threadIdx.x; j < n_points * d; j += blockDim.x)
       encode(a, a.x[first * d + j], tile + j / d * row, j % d);
     __syncthreads();
-    block_copy(a.out + first * row, tile, n_points * row);
+    copy_to_global(a.out + first * row, tile, n_points * row);
     __syncthreads();
   }
 }
 
 __global__ void backward_tiles(const __grid_constant__ GradArgs a, std::int64_t n_tiles) {
-  __shared__ float4 shared[kTileFloats / 4];
-  float* tile = reinterpret_cast<float*>(shared);
+  using Reader = TileReader<kTileFloats>;
+  __shared__ Reader::Memory memory;
   const int d = static_cast<int>(a.d), row = static_cast<int>(width(a)), max_points = tile_points(a);
+  Reader reader(memory, {a.grad_out, a.n * row, n_tiles, max_points * row});
   for (std::int64_t t = blockIdx.x; t < n_tiles; t += gridDim.x) {
     const std::int64_t first = t * max_points;
     const int n_points = static_cast<int>(min(static_cast<std::int64_t>(max_points), a.n - first));
-    block_copy(tile, a.grad_out + first * row, n_points * row);
-    __syncthreads();
+    const float* tile = reader.load(t);
     for (int j = threadIdx.x; j < n_points * d; j += blockDim.x)
       a.grad_x[first * d + j] = differentiate(a, a.x[first * d + j], tile + j / d * row, j % d);
     __syncthreads();
@@ -130,7 +131,8 @@ void positional_encoding_backward(const GradArgs& args, int device, void* stream
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   if (args.d <= kMaxTileD) {
     const std::int64_t n_tiles = ceil_div(args.n, tile_points(args));
-    backward_tiles<<<grid_size(n_tiles), kThreads, 0, cuda_stream>>>(args, n_tiles);
+    const unsigned n_blocks = persistent_grid(backward_tiles, n_tiles, device);
+    backward_tiles<<<n_blocks, kThreads, 0, cuda_stream>>>(args, n_tiles);
   } else {
     backward_rows<<<grid_size(ceil_div(args.n * args.d, kThreads)), kThreads, 0, cuda_stream>>>(args);
   }

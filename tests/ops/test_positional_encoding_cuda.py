@@ -38,6 +38,22 @@ def test_unaligned_storage(offset):
     assert torch.equal(backward(grad, x, 7, True, None), backward(grad.clone(), x.clone(), 7, True, None))
 
 
+@pytest.mark.parametrize(
+    ("n", "d", "n_octaves"),
+    [(400_000, 3, 10), (400_003, 3, 10), (20_001, 32, 10), (200_002, 1, 32), (8_001, 31, 21), (4_001, 32, 32)],
+)
+def test_gradients_of_many_tiles(n, d, n_octaves):
+    """Every block has several, so that its buffers are filled again; the last tile is whole, or not, or of any size."""
+    x, backward = points(n, d, scale=1), torch.ops.uner3d.positional_encoding_backward
+    for include_input in (True, False):
+        grad = points(n, d * (include_input + 2 * n_octaves), scale=1, seed=1)
+        cpu = backward(grad, x, n_octaves, include_input, None)
+        ours = backward(grad.cuda(), x.cuda(), n_octaves, include_input, None)
+        torch.testing.assert_close(ours.cpu(), cpu, rtol=0, atol=2e-6 * 4 * 2.0**n_octaves)
+        shifted = torch.empty(grad.numel() + 1, device="cuda")[1:].view(grad.shape).copy_(grad)  # no bulk copies
+        assert torch.equal(backward(shifted, x.cuda(), n_octaves, include_input, None), ours)
+
+
 def test_runs_on_the_current_stream():
     """The input is written late on a side stream: a kernel on any other stream would read what was there before."""
     x = points(200_000, 3).cuda()

@@ -214,6 +214,16 @@ T max(T a, T b) {
   return a < b ? b : a;
 }
 
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
+
+template <class T>
+void __stcs(T* p, const T& x) {
+  *p = x;
+}
+
 struct alignas(16) float4 {
   float x, y, z, w;
 };
@@ -229,6 +239,12 @@ constexpr cudaError_t cudaSuccess = 0;
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 1, cudaSuccess; }
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* n_blocks, Kernel*, int, std::size_t) {
+  return *n_blocks = 2, cudaSuccess;  // few, so that persistent blocks have several tiles each
+}
 inline const char* cudaGetErrorString(cudaError_t) { return ""; }
 inline const char* cudaGetErrorName(cudaError_t) { return ""; }
 inline cudaError_t cudaMemsetAsync(void* p, int value, std::size_t n_bytes, cudaStream_t) {

@@ -31,6 +31,8 @@ void run(Check& check, const std::string& name, std::int64_t n, std::int64_t d, 
 const Register registered("positional_encoding", [](Check& check) {
   run(check, "positional_encoding", 1001, 3, 10, true);
   run(check, "positional_encoding without input", 77, 5, 4, false);
+  run(check, "positional_encoding of many tiles", 6001, 32, 10, true);  // several for each block of a large GPU
+  run(check, "positional_encoding of odd rows", 1501, 31, 21, true);    // whose tiles start at any address
   run(check, "positional_encoding of nothing", 0, 3, 10, true);
 });
 
