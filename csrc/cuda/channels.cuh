@@ -30,6 +30,17 @@ __device__ __forceinline__ Bfloat16 read(const Bfloat16* p) {
   return {__ldg(reinterpret_cast<const std::uint16_t*>(p))};
 }
 
+// Keeps the compiler from taking apart, over and over in a loop, the sum that p is.
+template <class T>
+__device__ __forceinline__ void keep(T& p) {
+  static_assert(sizeof(T) == 8, "an address or a distance");
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(p));
+#else
+  (void)p;
+#endif
+}
+
 // kWidth numbers, with the arithmetic that the functions of core/ ask of a vector.
 template <int kWidth>
 struct Channels {
@@ -93,6 +104,15 @@ __device__ __forceinline__ void atomic_add4(float* to, float a, float b, float c
 #endif
 }
 
+// Four floats to an address that 16 divides, in one access; kPassing: caches need not keep them.
+template <bool kPassing>
+__device__ __forceinline__ void write4(float* to, float a, float b, float c, float d) {
+#if defined(__CUDACC__)
+  if constexpr (kPassing) return __stcs(reinterpret_cast<float4*>(to), make_float4(a, b, c, d));
+#endif
+  *reinterpret_cast<float4*>(to) = make_float4(a, b, c, d);
+}
+
 // Which channels of a row a lane holds in a round: kWidth neighbouring ones, moved together (kVector; rows must be
 // aligned to 16 bytes of floats and the number of channels a multiple of kWidth), or kWidth a group's width apart.
 template <int kWidth_, bool kVector_>
@@ -108,24 +128,31 @@ struct Layout {
   // Channels of a round.
   __device__ __forceinline__ static int span(const Group& group) { return kWidth * group.width; }
   __device__ __forceinline__ bool holds(int k) const { return first + (kVector ? 0 : k * stride) < n_channels; }
+  __device__ __forceinline__ bool holds_any() const { return holds(0); }
 
   template <class M>
   __device__ __forceinline__ Values load(const M* row) const {
+    if (kVector && !holds(0)) return {};
+    return load_from(row + first);
+  }
+
+  // The same row from its `first` channel on; to be called where holds_any().
+  template <class M>
+  __device__ __forceinline__ Values load_from(const M* at) const {
     Values out;
     if constexpr (kVector) {
-      if (!holds(0)) return out;
       using Vector = typename Word<sizeof(M) * kWidth>::Type;
       union {
         Vector whole;
         M parts[kWidth];
       } word;
-      word.whole = __ldg(reinterpret_cast<const Vector*>(row + first));
+      word.whole = __ldg(reinterpret_cast<const Vector*>(at));
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) out.at[k] = to_float(word.parts[k]);
     } else {
 #pragma unroll
       for (int k = 0; k < kWidth; ++k)
-        if (holds(k)) out.at[k] = to_float(read(row + first + k * stride));
+        if (holds(k)) out.at[k] = to_float(read(at + k * stride));
     }
     return out;
   }
@@ -133,13 +160,13 @@ struct Layout {
   // The row, or zeros for null.
   __device__ __forceinline__ Values load_or_zero(const float* row) const { return row ? load(row) : Values{}; }
 
+  template <bool kPassing = false>
   __device__ __forceinline__ void store(float* row, const Values& values) const {
     if constexpr (kVector && kWidth % 4 == 0) {
       if (!holds(0)) return;
 #pragma unroll
       for (int k = 0; k < kWidth; k += 4)
-        *reinterpret_cast<float4*>(row + first + k) =
-            make_float4(values.at[k], values.at[k + 1], values.at[k + 2], values.at[k + 3]);
+        write4<kPassing>(row + first + k, values.at[k], values.at[k + 1], values.at[k + 2], values.at[k + 3]);
     } else {
 #pragma unroll
       for (int k = 0; k < kWidth; ++k)

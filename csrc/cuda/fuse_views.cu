@@ -1,5 +1,7 @@
 // A group of lanes a point, each with a few channels. The lanes project the point into as many views at once; then the
 // group goes through those that see it, each lane with its channels' mean and variance in registers.
+#include <type_traits>
+
 #include "../core/fuse_views.h"
 #include "../ops/fuse_views.h"
 #include "fuse_weights.cuh"
@@ -10,7 +12,8 @@ namespace {
 
 using Args = FuseViewsArgs<float>;
 
-constexpr std::int64_t kMostBlocks = 4096;  // some waves of any GPU: cameras are staged once a block
+constexpr int kBlock = 128;                 // threads: five of them fit a multiprocessor with TwoRuns, two of 256
+constexpr std::int64_t kMostBlocks = 8192;  // some waves of any GPU: cameras are staged once a block
 
 struct WeightedTap {
   std::int32_t pixel;
@@ -35,35 +38,68 @@ __device__ __forceinline__ bool weigh_tap(const Args& a, const Camera* cameras, 
   return w > 0;
 }
 
+// The maps as a lane reads them: from its first channel on, in bytes, with the factors of an address in 32 bits.
+template <class M>
+struct LaneMaps {
+  const char* base;
+  std::uint32_t view_pixels, pixel_bytes;
+  std::int64_t row_bytes;
+
+  template <class L>
+  __device__ __forceinline__ LaneMaps(const Args& a, const L& lane)
+      : base(reinterpret_cast<const char*>(a.maps) + lane.first * static_cast<std::int64_t>(sizeof(M))),
+        view_pixels(static_cast<std::uint32_t>(a.views.height * a.views.width)),
+        pixel_bytes(static_cast<std::uint32_t>(a.n_channels * sizeof(M))),
+        row_bytes(a.views.width * pixel_bytes) {
+    keep(base);
+  }
+
+  template <class L>
+  __device__ __forceinline__ Corners<typename L::Values> load(const L& lane, int view, std::int32_t pixel,
+                                                              bool has_right, bool has_below) const {
+    const std::uint64_t index =
+        static_cast<std::uint64_t>(static_cast<std::uint32_t>(view)) * view_pixels + static_cast<std::uint32_t>(pixel);
+    const std::uint32_t right = has_right ? pixel_bytes : 0;
+    const char* top = base + index * pixel_bytes;
+    keep(top);
+    const char* bottom = top + (has_below ? row_bytes : 0);
+    const auto at = [&](const char* p) { return lane.load_from(reinterpret_cast<const M*>(p)); };
+    return {at(top), at(top + right), at(bottom), at(bottom + right)};
+  }
+};
+
 template <class M, class L>
 __device__ __forceinline__ float fuse_channels(const Args& a, const Camera* cameras, const Group& group, const L& lane,
                                                std::int64_t point) {
-  const M* maps = reinterpret_cast<const M*>(a.maps);
+  const LaneMaps<M> maps(a, lane);
   const int n_views = static_cast<int>(a.views.n_views);
   typename L::Values mean, m2;
   float sum = 0;
   for (int first = 0; first < n_views; first += group.width) {
     WeightedTap own;
     const bool counts = weigh_tap(a, cameras, group, point, first + group.lane, sum, own);
-    for (unsigned left = group.ballot(counts); __any_sync(kFullWarp, left != 0); left &= left - 1) {
+    unsigned left = group.ballot(counts);
+    if (!lane.holds_any()) left = 0;
+    for (; __any_sync(kFullWarp, left != 0); left &= left - 1) {
       const int source = left ? __ffs(static_cast<int>(left)) - 1 : 0;
       const std::int32_t pixel = group.from(own.pixel, source);
       const float ax = group.from(own.ax, source), ay = group.from(own.ay, source);
       const core::WelfordStep<float> step{group.from(own.step.ratio, source), group.from(own.step.spread, source)};
       if (left == 0) continue;
-      const Footprint at = footprint(a.views, a.n_channels, first + source, pixel, ax, ay);
-      core::welford_add(sample(load_corners(lane, maps, at), at), step, mean, m2);
+      const auto c = maps.load(lane, first + source, pixel, flag_of(ax), flag_of(ay));
+      const auto w = core::bilinear_weights(fabsf(ax), fabsf(ay));
+      core::welford_add(core::bilinear(c.p00, c.p01, c.p10, c.p11, w), step, mean, m2);
     }
   }
-  if (point < a.n_points) {
-    lane.store(a.mean + point * a.n_channels, mean);
-    lane.store(a.var + point * a.n_channels, (sum > 0 ? 1.0f / sum : 0.0f) * m2);
+  if (point < a.n_points) {  // passing, lest large results push the maps out of the cache
+    lane.template store<true>(a.mean + point * a.n_channels, mean);
+    lane.template store<true>(a.var + point * a.n_channels, (sum > 0 ? 1.0f / sum : 0.0f) * m2);
   }
   return sum;
 }
 
 template <class M, class L>
-__global__ void __launch_bounds__(kThreads, L::kWidth > 4 ? 2 : 3)
+__global__ void __launch_bounds__(kBlock, std::is_same_v<L, TwoRuns> ? 5 : 6)
     fuse_points(const __grid_constant__ Args a, const float* cameras, int log_width) {
   const Camera* staged = stage_cameras(cameras, a.views.n_views);
   const Group group(log_width);
@@ -91,9 +127,9 @@ void fuse_views_forward(const Args& args, const ViewLaunch& launch) {
     using Choice = decltype(choice);
     using L = typename Choice::Layout;
     const int log_width = log_group(ceil_div(args.n_channels, L::kWidth));
-    enqueue("fuse_views_forward", fuse_points<typename Choice::Element, L>,
-            group_grid(args.n_points, log_width, kMostBlocks), staged_bytes(args.views), launch.stream, args,
-            static_cast<const float*>(launch.cameras), log_width);
+    enqueue_blocks("fuse_views_forward", fuse_points<typename Choice::Element, L>,
+                   group_grid(args.n_points, log_width, kMostBlocks, kBlock), kBlock, staged_bytes(args.views),
+                   launch.stream, args, static_cast<const float*>(launch.cameras), log_width);
   });
 }
 

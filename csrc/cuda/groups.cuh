@@ -94,8 +94,8 @@ __device__ __forceinline__ void for_groups(const Group& group, std::int64_t n, c
 }
 
 // Blocks for n items, a group each; at most `most`, which bounds what a block pays before it starts.
-inline unsigned group_grid(std::int64_t n, int log_width, std::int64_t most) {
-  return grid_size(std::min(ceil_div(n, kThreads >> log_width), most));
+inline unsigned group_grid(std::int64_t n, int log_width, std::int64_t most, int n_threads = kThreads) {
+  return grid_size(std::min(ceil_div(n, n_threads >> log_width), most));
 }
 
 }  // namespace uner3d::cuda

@@ -9,6 +9,7 @@
 #include "channels.cuh"
 #include "enqueue.cuh"
 #include "groups.cuh"
+#include "two_runs.cuh"
 
 namespace uner3d::cuda {
 
@@ -144,6 +145,9 @@ void with_layout(const void* maps, std::int64_t n_channels, bool rows, const F& 
   constexpr int kWide = 16 / sizeof(M);
   if constexpr (kWide > 4 && kMost >= kWide)
     if (rows && fits_vector(maps, n_channels, 16, kWide)) return f(MapLayout<Layout<kWide, true>, M>{});
+  if constexpr (kWide == 4 && kMost >= TwoRuns::kWidth)  // of fewer channels the runs would be short
+    if (rows && n_channels >= 32 && fits_vector(maps, n_channels, 16, TwoRuns::kWidth))
+      return f(MapLayout<TwoRuns, M>{});
   if (rows && fits_vector(maps, n_channels, 4 * sizeof(M), 4)) return f(MapLayout<Layout<4, true>, M>{});
   f(MapLayout<Layout<4, false>, M>{});
 }

@@ -26,11 +26,14 @@ FUSE_CASES = [
     *fuse_views_tests.CASES[:6],
     (8, 20, 24, 32, 300, "per_point"),
     (49, 12, 14, 12, 60, "shared"),
-    (3, 8, 9, 200, 40, "shared"),  # two rounds of channels
+    *((3, 8, 9, c, 40, "shared") for c in (40, 64, 72, 200)),  # two runs of channels; lanes without any
+    (3, 8, 9, 264, 40, "shared"),  # two rounds of channels, the second short
+    (3, 8, 9, 260, 40, "per_point"),
     (1, 8, 9, 4, 300, None),
     (300, 5, 6, 8, 20, "per_point"),  # more views than shared memory is given
 ]
 SAMPLE_CASES = [*sample_views_tests.CASES[:6], (3, 20, 24, 70, 100), (300, 5, 6, 8, 20), (2, 6, 7, 132, 20)]
+
 
 @pytest.fixture(params=[False, True], ids=["atomics", "deterministic"])
 def deterministic(request):
@@ -239,7 +242,7 @@ def unaligned(t):
     return out.copy_(t).requires_grad_(t.requires_grad)
 
 
-@pytest.mark.parametrize("n_channels", [8, 32])
+@pytest.mark.parametrize("n_channels", [8, 32, 40, 72])
 def test_unaligned_storage(host_cuda, deterministic, n_channels):
     inputs = fuse_views_tests.sample_inputs(4, 9, 8, n_channels, 70, "per_point")
     shifted = tuple(map(unaligned, inputs))

@@ -14,7 +14,9 @@ ALL_CASES = [
     *CASES,
     (49, 24, 30, 32, 500, "shared"),
     (1, 40, 40, 32, 20_000, None),
+    *((4, 9, 8, c, 300, "shared") for c in (32, 40, 64, 72)),
     (3, 8, 9, 512, 65, "shared"),  # several rounds of channels
+    (3, 8, 9, 264, 65, "per_point"),  # the second short
     (300, 5, 6, 8, 40, "per_point"),  # more views than shared memory is given
     (4, 16, 16, 3, 5000, "per_point"),
 ]
