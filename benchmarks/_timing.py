@@ -82,7 +82,9 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """Short hash of the checkout, "+dirty" where tracked files have changed; elsewhere COMMIT, or "unknown"."""
+    """What COMMIT says, or the checkout's short hash, "+dirty" where tracked files have changed; else "unknown"."""
+    if os.environ.get("COMMIT"):
+        return os.environ["COMMIT"]
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -90,7 +92,7 @@ def _commit() -> str:
     try:
         return git("rev-parse", "--short", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("COMMIT", "unknown")
+        return "unknown"
 
 
 def write_json(path: str | Path, record: dict[str, Any]) -> None:
