@@ -1,4 +1,5 @@
 #include "composite_rays.cuh"
+#include "quad_store.cuh"
 
 namespace uner3d::cuda {
 namespace {
@@ -66,6 +67,74 @@ __global__ void __launch_bounds__(kThreads, 4) composite_rays(const __grid_const
   for_groups(group, a.in.n_rays, [&](std::int64_t r) { composite_ray<kPacked, kChannels>(a, group, r); });
 }
 
+template <int kChannels>
+struct Quad {
+  QuadSpans spans;
+  float colour[kQuad * kChannels];
+};
+
+template <int kChannels>
+__device__ __forceinline__ Quad<kChannels> load_samples(const CompositeSamples<float>& in, const QuadRay& ray,
+                                                        int position, float transmittance, bool vector) {
+  const int count = transmittance != 0 ? ray.readable(position) : 0;
+  Quad<kChannels> out;
+  out.spans = load_spans(in, ray, position, count, vector);
+  load_quad<kChannels>(in.colour + (ray.first + position) * kChannels, count, vector, out.colour);
+  return out;
+}
+
+// A dense ray, a block of quads after the other; while one is worked on, the next is on its way. kFull: see below.
+template <int kChannels, bool kFull>
+__device__ __forceinline__ void composite_quads(const Args& a, const Group& group, std::int64_t r, int n_positions,
+                                                bool vector) {
+  const QuadRay ray(a.in, r);
+  float transmittance = 1, opacity = 0, twice_depth = 0, colour[kChannels] = {};
+  Quad<kChannels> next = load_samples<kChannels>(a.in, ray, kQuad * group.lane, transmittance, vector);
+  for (int begin = 0; begin < (kFull ? n_positions : 1); begin += kQuad * group.width) {
+    const Quad<kChannels> now = next;
+    const int position = begin + kQuad * group.lane;
+    if (kFull) next = load_samples<kChannels>(a.in, ray, position + kQuad * group.width, transmittance, vector);
+    const QuadPassage passage(group, ray, position, now.spans, transmittance);
+    transmittance = passage.leaves;
+#pragma unroll
+    for (int k = 0; k < kQuad; ++k) {
+      if (passage.weight[k] == 0) continue;  // what it has need not be a number
+      opacity += passage.weight[k];
+      twice_depth += passage.weight[k] * (now.spans.edges[k] + now.spans.edges[k + 1]);
+#pragma unroll
+      for (int c = 0; c < kChannels; ++c) colour[c] += passage.weight[k] * now.colour[k * kChannels + c];
+    }
+    store_block<1>(group, passage.weight, {ray.begin - begin, ray.end - begin}, vector, a.weights + ray.first + begin);
+  }
+  opacity = group.sum(opacity), twice_depth = group.sum(twice_depth);
+  const bool writes = r < a.in.n_rays && group.lane == 0;
+  if (writes) a.opacity[r] = opacity, a.depth[r] = 0.5f * twice_depth;
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c) {
+    const float total = group.sum(colour[c]);
+    if (writes) a.colour[r * kChannels + c] = total;
+  }
+}
+
+// kFull: groups are as wide as they get, which unrolls what goes over a group. Narrower ones have one block only.
+template <int kChannels, bool kFull>
+__global__ void __launch_bounds__(kThreads, kChannels < 4 ? 3 : 2)
+    composite_dense(const __grid_constant__ Args a, int log_width, int n_positions) {
+  const Group group(kFull ? kLogMostQuads : log_width);
+  const bool vector = is_aligned16(a.in.sigma) && is_aligned16(a.in.colour) && is_aligned16(a.weights);
+  for_groups(group, a.in.n_rays,
+             [&](std::int64_t r) { composite_quads<kChannels, kFull>(a, group, r, n_positions, vector); });
+}
+
+template <int kChannels>
+void enqueue_dense(const Args& args, void* stream) {
+  const auto n_positions = static_cast<int>(quad_positions(args.in.n_samples));
+  const int log_width = quad_log_width(n_positions);
+  enqueue("composite_forward",
+          log_width == kLogMostQuads ? composite_dense<kChannels, true> : composite_dense<kChannels, false>,
+          group_grid(args.in.n_rays, log_width, kMostRayBlocks), 0, stream, args, log_width, n_positions);
+}
+
 }  // namespace
 
 void composite_forward(const Args& args, int device, void* stream) {
@@ -73,6 +142,8 @@ void composite_forward(const Args& args, int device, void* stream) {
   const DeviceGuard guard(device);
   const int log_width = ray_log_width(args.in);
   specialise_rays(args.in, [&](auto packed, auto channels) {
+    if constexpr (!decltype(packed)::value && decltype(channels)::value != 0)
+      if (args.in.n_samples <= kMostQuadSamples) return enqueue_dense<decltype(channels)::value>(args, stream);
     enqueue("composite_forward", composite_rays<decltype(packed)::value, decltype(channels)::value>,
             group_grid(args.in.n_rays, log_width, kMostRayBlocks), 0, stream, args, log_width);
   });

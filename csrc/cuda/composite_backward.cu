@@ -1,25 +1,12 @@
 // Two sweeps over a ray: front to back for what arrives at each block of samples, then back to front for the gradients.
-#include "composite_rays.cuh"
+// Short dense rays go another way, composite_backward_quads.cuh.
+#include "composite_backward_quads.cuh"
+#include "composite_grads.cuh"
 
 namespace uner3d::cuda {
 namespace {
 
 using Args = CompositeGradArgs<float>;
-
-// The upstream gradient of a ray.
-template <int kChannels>
-struct RayGrads {
-  float opacity = 0, half_depth = 0, colour[kChannels ? kChannels : 1] = {};
-
-  __device__ __forceinline__ RayGrads(const Args& a, std::int64_t r) {
-    if (r >= a.in.n_rays) return;
-    if (a.grad_opacity) opacity = __ldg(a.grad_opacity + r);
-    if (a.grad_depth) half_depth = 0.5f * __ldg(a.grad_depth + r);
-    if (!a.grad_colour) return;
-#pragma unroll
-    for (int c = 0; c < kChannels; ++c) colour[c] = __ldg(a.grad_colour + r * kChannels + c);
-  }
-};
 
 // d loss / d weight of one sample from the four outputs.
 template <int kChannels>
@@ -53,11 +40,6 @@ __device__ __forceinline__ void colour_grads(const Args& a, const Group& group, 
     if (k < count) out[e] = a.grad_colour ? w * __ldg(a.grad_colour + r * n_channels + c) : 0.0f;
   }
 }
-
-// What one sample asks of its edges: `stretch` by its thickness, `shift` by its depth.
-struct Pull {
-  float shift, stretch;
-};
 
 // Gradients of the edges of a block. Dense: every lane writes the edge behind its sample, which the next one shares;
 // `behind` is the first sample of the block behind. The ray's first edge comes with its first block.
@@ -143,6 +125,8 @@ void composite_backward(const Args& args, int device, void* stream) {
   const DeviceGuard guard(device);
   const int log_width = ray_log_width(args.in);
   specialise_rays(args.in, [&](auto packed, auto channels) {
+    if constexpr (!decltype(packed)::value && decltype(channels)::value != 0)
+      if (grad_quad_blocks(args.in) > 0) return enqueue_grad_quads<decltype(channels)::value>(args, stream);
     enqueue("composite_backward", grad_rays<decltype(packed)::value, decltype(channels)::value>,
             group_grid(args.in.n_rays, log_width, kMostRayBlocks), 0, stream, args, log_width);
   });

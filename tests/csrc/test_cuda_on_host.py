@@ -119,6 +119,53 @@ def test_composite(host_cuda, index, used):
         torch.testing.assert_close(got.double(), want.double(), rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("n_samples", composite_tests.BORDERS)
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_dense_rays_of_any_length(host_cuda, n_samples, n_channels):
+    args = composite_tests.dense(6, n_samples, n_channels, 20 / n_samples, torch.float32)
+    out, grads = ops.composite(*args), composite_tests.gradients(ops.composite, args)
+    exact = (*(a.double() for a in args[:3]), None)
+    for got, want in zip(out, reference.composite(*exact), strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=3e-6, atol=3e-6)
+    for got, want in zip(grads, composite_tests.gradients(reference.composite, exact), strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-5 * max(1.0, want.abs().max().item()))
+    shifted = tuple(map(unaligned, args))
+    assert shifted[0].data_ptr() % 16 == 4
+    results = [*ops.composite(*shifted), *unaligned_gradients(shifted)]
+    for got, want in zip(results, [*out, *unaligned_gradients(args)], strict=True):
+        assert torch.equal(got, want)
+
+
+def unaligned_gradients(args):
+    """Of the inputs where they lie: ``gradients`` copies them."""
+    inputs = [a.requires_grad_() for a in args[:3]]
+    out = ops.composite(*inputs, None)
+    grads = torch.autograd.grad(out, inputs, [unaligned(s) for s in composite_tests.seeds(out)])
+    for a in inputs:
+        a.requires_grad_(False)
+    return grads
+
+
+@pytest.mark.parametrize("n_samples", [1, 3, 7, 33, 97, 130])
+def test_rays_keep_to_themselves(host_cuda, n_samples):
+    args = composite_tests.dense(8, n_samples, 3, 20 / n_samples, torch.float32)
+    broken = composite_tests.beside_rays_that_are_not_numbers(args)
+    results = [*ops.composite(*args), *composite_tests.gradients(ops.composite, args)]
+    beside = [*ops.composite(*broken), *composite_tests.gradients(ops.composite, broken)]
+    for got, want in zip(beside, results, strict=True):
+        assert torch.equal(got[::2], want[::2])
+
+
+@pytest.mark.parametrize("n_samples", [97, 128])
+def test_what_is_not_wanted_changes_nothing(host_cuda, n_samples):
+    sigma, colour, edges, _ = composite_tests.dense(5, n_samples, 3, 0.2, torch.float32)
+    sigma.requires_grad_()
+    (alone,) = torch.autograd.grad(ops.composite(sigma, colour, edges).colour.sum(), [sigma])
+    edges.requires_grad_(), colour.requires_grad_()
+    for some in ([sigma, edges], [sigma, colour]):
+        assert torch.equal(torch.autograd.grad(ops.composite(sigma, colour, edges).colour.sum(), some)[0], alone)
+
+
 def test_nothing_passes_opaque_samples(host_cuda):
     """Transmittance is flushed where the CPU flushes it; what lies behind is zero, gradients included."""
     args = (torch.ones(2, 100), torch.ones(2, 100, 3), torch.arange(101.0).expand(2, 101), None)
@@ -207,6 +254,8 @@ def all_results(n_channels=12):
     weights = view_weights_tests.gradients(ops.view_weights, view_weights_tests.sample_inputs())
     args = composite_tests.packed(tuple(i % 40 for i in range(60)), dtype=torch.float32)
     rendered = [*ops.composite(*args), *composite_tests.gradients(ops.composite, args)]
+    args = composite_tests.dense(37, 97, 3, dtype=torch.float32)
+    rendered += [*ops.composite(*args), *composite_tests.gradients(ops.composite, args)]
     return [*fused[0], *fused[1], *sampled[:2], *sampled[2], weights[0], *weights[1], *rendered]
 
 

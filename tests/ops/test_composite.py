@@ -45,6 +45,18 @@ def sample_inputs(dtype=torch.float64):
     yield packed((0, 600), 3, density=0.1, dtype=dtype)
 
 
+# Around what the CUDA kernels take as fours of samples, as narrow groups, as blocks, and in registers.
+BORDERS = [1, 2, 3, 4, 5, 13, 14, 16, 17, 30, 31, 32, 33, 95, 96, 97, 127, 128, 129, 253, 254, 255, 256, 257]
+
+
+def beside_rays_that_are_not_numbers(args):
+    """The same dense rays, every second one of them replaced: nothing of it may come to its neighbours."""
+    broken = tuple(a.clone() for a in args[:3])
+    for a in broken:
+        a[1::2] = float("nan")
+    return (*broken, None)
+
+
 SMALL = [dense(2, 5, 3), dense(2, 18, 2), dense(2, 4, 0), packed((3, 0, 9), 4), packed((17,), 1)]
 EMPTY = [dense(0, 4, 3), dense(3, 0, 2), dense(0, 0, 0), packed((), 3), packed((0, 0), 3)]
 

@@ -6,7 +6,16 @@ import torch
 
 from uner3d.ops import composite, reference
 
-from test_composite import EMPTY, dense, gradients, leaves, packed, sample_inputs  # isort: skip
+from test_composite import (  # isort: skip
+    BORDERS,
+    EMPTY,
+    beside_rays_that_are_not_numbers,
+    dense,
+    gradients,
+    leaves,
+    packed,
+    sample_inputs,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -16,6 +25,9 @@ def inputs_of_all_kinds():
     yield dense(1, 96, 3, dtype=torch.float32)
     yield dense(3000, 96, 3, dtype=torch.float32)
     yield dense(70, 3, 40, dtype=torch.float32)
+    for i, n_samples in enumerate(BORDERS):
+        yield dense(300, n_samples, (3, 1, 4)[i % 3], 20 / n_samples, torch.float32)
+    yield dense(300, 97, 3, 0.2, torch.float32)
     yield packed(tuple(i % 70 for i in range(2000)), 5, dtype=torch.float32)
     yield packed(tuple(i % 13 for i in range(5000)), 3, dtype=torch.float32)
 
@@ -76,10 +88,29 @@ def test_can_be_captured_in_a_graph(make):
     manners.check_capture(composite, inputs, others, [0, 1, 2])
 
 
+@pytest.mark.parametrize("n_samples", [1, 3, 6, 33, 97, 130])
+def test_rays_keep_to_themselves(n_samples):
+    args = dense(1001, n_samples, 3, 20 / n_samples, torch.float32)
+    broken = manners.to_cuda(beside_rays_that_are_not_numbers(args))
+    args = manners.to_cuda(args)
+    results = [*composite(*args), *gradients(composite, args)]
+    for got, want in zip([*composite(*broken), *gradients(composite, broken)], results, strict=True):
+        assert torch.equal(got[::2], want[::2])
+
+
+def dense_96(**kwargs):
+    return dense(90, 96, **kwargs)
+
+
+def dense_97(**kwargs):
+    return dense(90, 97, **kwargs)
+
+
 @pytest.mark.parametrize("offset", [1, 2, 3])
-@pytest.mark.parametrize("make", [dense, packed])
-def test_unaligned_storage(make, offset):
-    args = manners.to_cuda(make(n_channels=4, dtype=torch.float32))
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize("make", [dense, dense_96, dense_97, packed])
+def test_unaligned_storage(make, n_channels, offset):
+    args = manners.to_cuda(make(n_channels=n_channels, dtype=torch.float32))
     shifted = (*(manners.unaligned(a, offset) for a in args[:3]), args[3])
     for a, b in zip(
         manners.with_grads(composite, shifted, [0, 1, 2]), manners.with_grads(composite, args, [0, 1, 2]), strict=True
@@ -87,8 +118,9 @@ def test_unaligned_storage(make, offset):
         assert torch.equal(a, b)
 
 
-def test_the_same_bits_each_time():
-    manners.check_repeats(composite, manners.to_cuda(dense(2000, 96, 3, dtype=torch.float32)), [0, 1, 2])
+@pytest.mark.parametrize("n_samples", [96, 97])
+def test_the_same_bits_each_time(n_samples):
+    manners.check_repeats(composite, manners.to_cuda(dense(2000, n_samples, 3, dtype=torch.float32)), [0, 1, 2])
 
 
 @pytest.mark.parametrize("args", EMPTY)

@@ -64,6 +64,7 @@ inline void atomicAdd(float4* to, float4 v) {
 #define HOST_CUDA_TEXT(x) HOST_CUDA_TEXT2(x)
 #define HOST_CUDA_HERE __FILE__ ":" HOST_CUDA_TEXT(__LINE__)
 #define __syncthreads() host_cuda::sync_block(HOST_CUDA_HERE)
+#define __syncwarp() host_cuda::ballot(HOST_CUDA_HERE, 0xffffffffu, true)
 #define __ballot_sync(mask, holds) host_cuda::ballot(HOST_CUDA_HERE, mask, holds)
 #define __any_sync(mask, holds) (host_cuda::ballot(HOST_CUDA_HERE, mask, holds) != 0)
 #define __shfl_sync(mask, value, lane) host_cuda::shuffle(HOST_CUDA_HERE, mask, value, (lane) & 31)

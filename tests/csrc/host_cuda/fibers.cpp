@@ -11,7 +11,7 @@
 #include "cuda_runtime.h"
 
 namespace uner3d::cuda {
-float4 staged_cameras[1024];  // the dynamic shared memory, under the name that kernels give it
+float4 staged_cameras[1024], staged_quads[1024];  // the dynamic shared memory, under the names that kernels give it
 }
 
 namespace host_cuda {
@@ -137,6 +137,7 @@ void run_grid(unsigned n_blocks, unsigned n_threads, std::size_t shared_bytes, c
   for (unsigned b = 0; b < n_blocks; ++b) {
     blockIdx = dim3(b);
     std::memset(static_cast<void*>(uner3d::cuda::staged_cameras), 0xff, sizeof(uner3d::cuda::staged_cameras));  // NaN
+    std::memset(static_cast<void*>(uner3d::cuda::staged_quads), 0xff, sizeof(uner3d::cuda::staged_quads));
     run_block(n_threads);
   }
 }

@@ -95,6 +95,9 @@ void run(Check& check, const std::string& name, const Rays& rays) {
 
 const Register registered("composite", [](Check& check) {
   run(check, "composite, dense", dense(70, 33, 3));
+  for (const std::int64_t n_samples : {1, 6, 96, 127, 300})
+    run(check, "composite, dense, " + std::to_string(n_samples) + " samples",
+        dense(41, n_samples, n_samples % 2 ? 3 : 4));
   run(check, "composite, dense, many channels", dense(9, 5, 40));
   run(check, "composite, packed", packed(150, 5));
 });
