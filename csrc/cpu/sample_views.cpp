@@ -1,5 +1,6 @@
 #include "../ops/sample_views.h"
 
+#include "colour_tiles.h"
 #include "memory.h"
 #include "parallel.h"
 #include "view_rows.h"
@@ -112,7 +113,9 @@ void grad_points_tile(const SampleViewsGradArgs<T>& a, const std::vector<core::C
 template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
-  const bool gray = a.n_channels == 1 && a.views.height * a.views.width > 0;
+  const bool any_pixel = a.views.height * a.views.width > 0;
+  const bool gray = a.n_channels == 1 && any_pixel, colour = a.n_channels == 3 && any_pixel;
+  constexpr bool kFitsVector = 4 * sizeof(T) <= kVectorBytes;
   prefer_huge_pages(a.values, static_cast<std::size_t>(a.n_points * a.views.n_views * a.n_channels) * sizeof(T));
   parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
     PointTile<T> tile;
@@ -121,9 +124,11 @@ void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
       load_tile(a.points, nullptr, 0, i, end, tile);
       for (std::int64_t v = 0; v < a.views.n_views; ++v) {
         project_tile(cameras[v], a.views, tile, at);
+        bool done = false;
+        if constexpr (kFitsVector) done = colour && sample_colour_tile(a, tile, at, v);
         if (gray)
           sample_gray_tile(a, tile, at, v);
-        else
+        else if (!done)
           sample_tile(a, tile, at, v);
       }
     }
