@@ -1,3 +1,6 @@
+import ctypes
+import mmap
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -181,3 +184,38 @@ def test_any_shape(n_views, height, width, n_channels, seed):
     assert torch.equal(valid, expected_valid)
     for got, want in zip((values, *grads), (expected, *expected_grads), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4, 7])
+def test_nothing_is_read_beyond_the_maps(isa, n_channels):
+    """The maps end where readable memory does; a point in the last pixel of the last view reads all of it."""
+    shape = (2, 3, 5, n_channels)
+    maps = at_the_end_of_memory(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+    K, pose = torch.eye(3).expand(2, 3, 3), torch.eye(3, 4).expand(2, 3, 4)
+    points = torch.tensor([[4.9, 2.9, 1.0], [4.4, 2.4, 1], [3.8, 2.7, 1], [0.2, 0.1, 1]]).repeat(9, 1)
+    values, valid = ops.sample_views(maps, K, pose, points)
+    assert valid.all()
+    torch.testing.assert_close(values[0], maps[:, 2, 4])
+    want, _ = reference.sample_views(maps.double(), K.double(), pose.double(), points.double())
+    torch.testing.assert_close(values.double(), want, rtol=1e-5, atol=1e-5)
+
+
+def at_the_end_of_memory(values: torch.Tensor) -> torch.Tensor:
+    """A copy whose last byte is the last of a page, with a page behind it that may not be touched."""
+    n_bytes, page = values.numel() * values.element_size(), mmap.PAGESIZE
+    first = -(-n_bytes // page) * page
+    memory = mmap.mmap(-1, first + page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + first), ctypes.c_size_t(page), 0) == 0
+    copy = torch.frombuffer(memory, dtype=values.dtype, count=values.numel(), offset=first - n_bytes)
+    return copy.view(values.shape).copy_(values)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_what_a_view_does_not_see_is_zero_whatever_its_maps_hold(isa, n_channels):
+    maps = torch.full((2, 4, 5, n_channels), torch.nan)
+    maps[:, 1:3, 1:4] = 1.0
+    points = torch.tensor([[2.0, 2.0, 1.0], [2, 2, -1], [90, 2, 1], [torch.nan, 0, 1]]).repeat(11, 1)
+    values, valid = ops.sample_views(maps, torch.eye(3).expand(2, 3, 3), torch.eye(3, 4).expand(2, 3, 4), points)
+    assert torch.equal(valid, torch.tensor([True, False, False, False]).repeat(11)[:, None].expand(-1, 2))
+    assert torch.equal(values, valid[..., None].float().expand_as(values))
