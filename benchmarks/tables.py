@@ -144,7 +144,8 @@ def origin(records: dict[str, dict[str, Any]]) -> str:
     """Which machine and commits the figures come from."""
     of = [record.get("environment", record) for record in records.values()]
     several = lambda field: ", ".join(sorted({str(e[field]) for e in of if field in e}))  # noqa: E731
-    return (f"{several('device')}, {several('cpus')} CPUs, {several('threads')} threads, {several('isa')}, torch "
+    gpu = several("gpu") and f"{several('gpu')}; "
+    return (f"{gpu}{several('device')}, {several('cpus')} CPUs, {several('threads')} threads, {several('isa')}, torch "
             f"{several('torch')}; commits {several('commit')}; {several('date')}.")  # fmt: skip
 
 
