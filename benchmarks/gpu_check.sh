@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can tell, in one command and 8 minutes, without network:
 #
-#   [OUT=out/gpu] benchmarks/gpu_check.sh
+#   [OUT=out/gpu] benchmarks/gpu_check.sh [--built] [--benchmarks NAME ...]
 #
 # Builds the package for this GPU, runs the tests marked gpu, the CUDA kernels under compute-sanitizer and the
 # benchmarks on CUDA, and writes gpu_check.json, gpu_check.log and junit.xml to $OUT. The stages are in gpu_check.py.
@@ -29,4 +29,4 @@ timeout 60 "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available
 
 # Safe path: the package that gets installed is tested, never the sources beside this folder, which have no kernels.
 export PYTHONSAFEPATH=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-exec "$PYTHON" -m benchmarks.gpu_check --out "${OUT:-out/gpu}"
+exec "$PYTHON" -m benchmarks.gpu_check --out "${OUT:-out/gpu}" "$@"

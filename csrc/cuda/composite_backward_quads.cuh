@@ -1,5 +1,5 @@
-// Gradients of dense rays of up to 256 samples, in quads. As composite_backward.cu, but what arrives at the blocks
-// stays in registers, and what the second sweep reads again is little and lies in the nearest cache.
+// Gradients of dense rays of up to about 256 samples, in quads. As composite_backward.cu, but what arrives at the
+// blocks stays in registers, and what the second sweep reads again is little and lies in the nearest cache.
 #pragma once
 
 #include "composite_grads.cuh"

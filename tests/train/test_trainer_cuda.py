@@ -41,8 +41,15 @@ def run(trainer: Trainer, groups: int) -> dict[str, torch.Tensor]:
     return terms
 
 
+def check_replays(trainer: Trainer) -> None:
+    """Steps that are meant to be replayed are."""
+    if trainer.graphs is not None:
+        assert trainer.graphs.works and any(kept.replay for kept in trainer.graphs._kept.values())
+
+
 def test_steps_copy_nothing_to_the_host(trainer):
     run(trainer, 8)  # makes the cloud of the IDW loss, whose size the host has to know, and records the steps
+    check_replays(trainer)
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
         run(trainer, 10)
@@ -55,6 +62,7 @@ def test_steps_copy_nothing_to_the_host(trainer):
 def test_no_step_waits_for_the_gpu(trainer):
     """Torch's own watch: operations that synchronise warn, each of them, so that one run tells all places."""
     run(trainer, 8)
+    check_replays(trainer)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:
@@ -78,13 +86,42 @@ def test_replayed_steps_learn_what_others_learn():
     for _ in range(10):
         want, got = run(plain, 1), run(replayed, 1)
         assert want.keys() == got.keys()
-    assert replayed.graphs.works and any(kept.replay for kept in replayed.graphs._kept.values())
+    check_replays(replayed)
     for name in ("colour", "dssim", "mask", "mse"):
         torch.testing.assert_close(got[name], want[name], rtol=0.05, atol=1e-4, msg=name)
     assert (weights(replayed) - weights(plain)).norm() < 0.3 * (weights(plain) - start).norm()
     before = weights(replayed)
     run(replayed, 1)
     assert not torch.equal(weights(replayed), before), "a replayed step changed nothing"
+
+
+def test_a_recording_that_fails_leaves_training_as_it_was(monkeypatch):
+    """What CUDA does not record ends the recording: here a value that the host asks for."""
+    trainer, losses = make("cuda"), Trainer.losses
+
+    def asks(self, inputs):
+        terms, mse = losses(self, inputs)
+        if torch.cuda.is_current_stream_capturing():
+            mse.item()
+        return terms, mse
+
+    monkeypatch.setattr(Trainer, "losses", asks)
+    stream = torch.cuda.current_stream()
+    with pytest.warns(UserWarning, match="one kernel at a time"):
+        run(trainer, 8)
+    assert not trainer.graphs.works and torch.cuda.current_stream() == stream
+    assert all(bool(term.isfinite()) for term in run(trainer, 3).values())
+    assert torch.rand(3, device="cuda").isfinite().all()
+
+
+def test_a_second_device_is_used_alone():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    with torch.cuda.device(0):
+        trainer = make("cuda:1")
+        terms = run(trainer, 8)
+        check_replays(trainer)
+        assert all(term.device.index == 1 and bool(term.isfinite()) for term in terms.values())
 
 
 def test_a_state_moves_between_devices(trainer, tmp_path):

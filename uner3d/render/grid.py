@@ -30,7 +30,7 @@ class DensityGrid:
         if allowed is not None:
             self.values *= allowed.reshape(-1)
         self._seen = torch.full_like(self.values, -1.0)
-        self.bounds = torch.stack([-extent, extent])  # always the same tensor: steps that are replayed read it
+        self.bounds = torch.stack([-extent, extent])  # changed in place: steps that are replayed read it
         self.tighten()
 
     def tighten(self, least: float = 0.01, margin: int = 2) -> None:

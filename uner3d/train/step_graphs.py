@@ -3,6 +3,7 @@ one from Python takes the host ten times as long as the device takes to run them
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -42,22 +43,40 @@ def record_cuda_graph(
     step: Callable[[], StepResult], generator: torch.Generator
 ) -> tuple[StepResult, Callable[[], StepResult]]:
     """Run a step, which makes what is made once, then record another one; the first one's result, and the replay."""
-    current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        first = step()
-    current.wait_stream(side)
-    first[1].record_stream(current)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)  # so that every replay goes on in its random numbers
-    with torch.cuda.graph(graph, stream=side):
-        names, values = step()
+    with torch.cuda.device(generator.device):
+        current, side = torch.cuda.current_stream(), _side_stream(generator.device)
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            first = step()
+        current.wait_stream(side)
+        first[1].record_stream(current)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)  # so that every replay goes on in its random numbers
+        used = (generator, torch.cuda.default_generators[torch.cuda.current_device()])
+        states = [one.get_state() for one in used]
+        try:
+            with torch.cuda.graph(graph, stream=side):
+                names, values = step()
+        except BaseException:
+            # A capture that fails leaves its stream current and its generators waiting for the end of the capture.
+            torch.cuda.set_stream(current)
+            for one, state in zip(used, states, strict=True):
+                fresh = torch.Generator(one.device)
+                fresh.set_state(state)
+                one.graphsafe_set_state(fresh.graphsafe_get_state())
+            raise
 
     def replay() -> StepResult:
         graph.replay()
         return names, values.clone()
 
     return first, replay
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all recordings on a device: libraries keep a workspace for every stream they have seen."""
+    return torch.cuda.Stream(device)
 
 
 class StepGraphs:
@@ -111,6 +130,7 @@ class StepGraphs:
             if not done:  # it was not the recording that failed
                 raise
             self.works = False
+            self.clear()  # their memory may be what was missing
             reason = (str(error).splitlines() or ["?"])[0]
             warnings.warn(f"training steps cannot be recorded and run one kernel at a time: {reason}", stacklevel=2)
             return done[0]

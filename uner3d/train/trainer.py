@@ -79,7 +79,8 @@ class Trainer:
     def run_group(self, schedule: Schedule, n_steps: int) -> dict[str, Tensor]:
         """Run up to ``reuse_maps`` steps on one encoding; the encoder steps once, on their summed gradient.
 
-        Returns the mean of each loss term and of the squared error, float64 scalars on the device.
+        ``n_steps`` is at least 1. Returns the mean of each loss term and of the squared error, float64 scalars on the
+        device.
         """
         stage = schedule.at(self.step)
         photos = self.world.photos[stage.reduction]
