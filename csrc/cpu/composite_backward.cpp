@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "composite_rays.h"
+#include "prefetch.h"
 
 namespace uner3d::cpu {
 namespace {
@@ -139,6 +140,24 @@ void backward_ray(const CompositeGradArgs<T>& a, int64_t r, T* dots) {
   if (a.grad_edges) edges.finish();
 }
 
+constexpr int64_t kMostFetched = 256;  // samples; a longer ray is a stream of its own
+
+// Fetches what a ray reads and where it writes. Rays are short and taken from their ends, which begins a new stream
+// every few lines: no processor foresees that.
+template <class T>
+inline __attribute__((always_inline)) void fetch_ray(const CompositeGradArgs<T>& a, const Ray<T>& ray, bool is_packed) {
+  const int64_t n = std::min(ray.count, kMostFetched), n_edges = is_packed ? 2 * n : n + 1;
+  const int64_t n_colours = std::min(n * a.in.n_channels, 4 * kMostFetched);
+  prefetch(ray.sigma, n);
+  prefetch(ray.edges, n_edges);
+  prefetch(ray.colour, n_colours);
+  prefetch(a.weights + ray.begin, n);
+  prefetch(a.grad_sigma + ray.begin, n);
+  if (a.grad_weights) prefetch(a.grad_weights + ray.begin, n);
+  if (a.grad_edges) prefetch(a.grad_edges + (ray.edges - a.in.edges), n_edges);
+  if (a.grad_sample_colour) prefetch(a.grad_sample_colour + ray.begin * a.in.n_channels, n_colours);
+}
+
 template <class T, int kStride, int kChannels>
 void backward(const CompositeGradArgs<T>& a, int64_t rays_per_chunk, int n_threads) {
   parallel_for(a.in.n_rays, rays_per_chunk, n_threads, [&](int64_t begin, int64_t end) {
@@ -146,7 +165,10 @@ void backward(const CompositeGradArgs<T>& a, int64_t rays_per_chunk, int n_threa
     for (int64_t r = begin; kChannels == 0 && r < end; ++r)
       longest = std::max(longest, ray_of<T, kStride>(a.in, r).count);
     std::vector<T> dots(static_cast<std::size_t>(longest));
-    for (int64_t r = begin; r < end; ++r) backward_ray<T, kStride, kChannels>(a, r, dots.data());
+    for (int64_t r = begin; r < end; ++r) {
+      if (r + 1 < end) fetch_ray(a, ray_of<T, kStride>(a.in, r + 1), kStride == 2);
+      backward_ray<T, kStride, kChannels>(a, r, dots.data());
+    }
   });
 }
 

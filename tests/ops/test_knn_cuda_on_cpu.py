@@ -97,14 +97,13 @@ def test_neighbours_are_those_of_the_cpu_bit_by_bit(cuda, fixed_order):
         assert same(search(points, queries, k, max_radius), knn(points, queries, k, max_radius))
 
 
-@pytest.mark.parametrize("k", [1, 2, 4, 5, 8, 16, 24, 32, 33, 63, 64])
+@pytest.mark.parametrize("k", [1, 3, 8, 16, 32, 33, 64])
 def test_every_capacity(cuda, k):
     points, queries = cloud("surface", 3000), cloud("surface", 900, 1)
     assert same(search(points, queries, k), knn(points, queries, k))
 
 
-@pytest.mark.parametrize("kind", CLOUDS)
-@pytest.mark.parametrize("n", [4097, 9000, 40_000])
+@pytest.mark.parametrize(("kind", "n"), [*((kind, 4097) for kind in CLOUDS), ("surface", 9000), ("uneven", 40_000)])
 def test_larger_than_a_block(cuda, kind, n):
     """Up to four halvings by sorts of everything, and a last block that is not full."""
     points = cloud(kind, n, 7)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -47,8 +49,9 @@ def build(folder: Path, cuda: list[str], others: list[str], pybind11_include: st
         sources[-1].write_text(rewritten((CSRC / "cuda" / f"{name}.cu").read_text(encoding="utf-8")), encoding="utf-8")
     includes = [f"-I{p}" for p in (HERE, pybind11_include, sysconfig.get_paths()["include"])]
     objects = [folder / f"{i}.o" for i in range(len(sources))]
-    for source, target in zip(sources, objects, strict=True):
-        run("g++", *FLAGS, *includes, "-c", source, "-o", target)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        compile_one = lambda source, target: run("g++", *FLAGS, *includes, "-c", source, "-o", target)  # noqa: E731
+        list(pool.map(compile_one, sources, objects))
     module = folder / f"cuda_on_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
     run("g++", "-shared", *FLAGS, *objects, "-o", module, "-pthread")
     return module
