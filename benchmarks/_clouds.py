@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,11 +30,11 @@ def queries_near(points: Tensor, spacing: float) -> Tensor:
 
 
 def morton_sorted(queries: Tensor) -> Tensor:
-    """The same queries (M, 3) along a Morton curve."""
-    x = queries.numpy().astype(np.float64)
-    cells = ((x - x.min(0)) / max(np.ptp(x), 1e-300) * (2**BITS - 1)).astype(np.uint64)
-    code = np.zeros(len(x), np.uint64)
+    """The same queries (M, 3) along a Morton curve, on their device."""
+    x = queries.double()
+    cells = ((x - x.min(0).values) / (x.max() - x.min()).clamp(min=1e-300) * (2**BITS - 1)).long()
+    code = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     for bit in range(BITS):
         for axis in range(3):
-            code |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
-    return queries[torch.from_numpy(np.argsort(code, kind="stable"))]
+            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return queries[torch.argsort(code, stable=True)]

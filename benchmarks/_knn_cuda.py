@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._clouds import BITS, cloud, queries_near
+from benchmarks._clouds import cloud, morton_sorted, queries_near
 from benchmarks._gpu import bandwidth, least_bytes
 from benchmarks._knn_figures import EXACT, check_ours, error_of, per_query
 from benchmarks._timing import time_interleaved
@@ -51,18 +51,6 @@ def truth_of(points: Tensor, queries: Tensor, k: int) -> Tensor:
             dist2.addcmul_(difference, difference)
         best = torch.cat([best, dist2], dim=1).topk(k, largest=False)[0]
     return best
-
-
-def morton_sorted(queries: Tensor) -> Tensor:
-    """As _clouds.morton_sorted, on the device of the queries."""
-    x = queries.double()
-    low = x.min(0).values
-    cells = ((x - low) / (x.max() - x.min()).clamp(min=1e-300) * (2**BITS - 1)).long()
-    code = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for bit in range(BITS):
-        for axis in range(3):
-            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return queries[torch.argsort(code, stable=True)]
 
 
 def part_of(queries: Tensor, share: float) -> Tensor:

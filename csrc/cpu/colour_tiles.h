@@ -53,8 +53,8 @@ bool sample_colour_tile(const SampleViewsArgs<T>& a, const PointTile<T>& tile, c
   std::int64_t to = tile.index[0] * a.views.n_views + view;  // points in the caller's order
   for (int p = 0; p < tile.n; ++p, to += a.views.n_views) {
     const T* const from = at.seen[p] ? map : kZeros;
-    const T *const top = from + std::int64_t(kColours) * taps.top[p], *const bottom = from + std::int64_t(kColours) *
-                                                                                                 taps.bottom[p];
+    const T* const top = from + std::int64_t(kColours) * taps.top[p];
+    const T* const bottom = from + std::int64_t(kColours) * taps.bottom[p];
     const std::int32_t right = taps.right[p];
     const core::BilinearWeights<T> w{taps.w00[p], taps.w01[p], taps.w10[p], taps.w11[p]};
     const V value = core::bilinear(load<V>(top), load<V>(top + right), load<V>(bottom), load<V>(bottom + right), w);
