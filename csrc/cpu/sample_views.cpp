@@ -1,6 +1,7 @@
 #include "../ops/sample_views.h"
 
 #include "colour_tiles.h"
+#include "grey_tiles.h"
 #include "memory.h"
 #include "parallel.h"
 #include "view_rows.h"
@@ -9,29 +10,6 @@
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kTilesPerChunk = 8;
-
-// Values of one tile of points in one view of one channel: over the points, where the general form goes over channels.
-template <class T>
-void sample_gray_tile(const SampleViewsArgs<T>& a, const PointTile<T>& tile, const TileView<T>& at, std::int64_t view) {
-  TileCorners<T> c;
-  T values[kTile];
-  gather(a.maps + view * a.views.height * a.views.width, static_cast<std::int32_t>(a.views.width), at, c);
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) {
-    const T value = core::bilinear(c.p00[p], c.p01[p], c.p10[p], c.p11[p], at.ax[p], at.ay[p]);
-    values[p] = at.seen[p] ? value : T(0);
-  }
-  const std::int64_t stride = a.views.n_views, first = tile.index[0] * stride + view;  // points in the caller's order
-  if (stride == 1) {
-    std::copy(values, values + tile.n, a.values + first);
-    std::copy(at.seen, at.seen + tile.n, a.valid + first);
-    return;
-  }
-  for (int p = 0; p < tile.n; ++p) {
-    a.values[first + p * stride] = values[p];
-    a.valid[first + p * stride] = at.seen[p] != 0;
-  }
-}
 
 // Values of one tile of points in one view.
 template <class T>
@@ -114,10 +92,12 @@ template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
   const bool any_pixel = a.views.height * a.views.width > 0;
-  const bool gray = a.n_channels == 1 && any_pixel, colour = a.n_channels == 3 && any_pixel;
+  const bool grey = a.n_channels == 1 && a.views.n_views > 0 && std::min(a.views.width, a.views.height) > 1;
+  const bool colour = a.n_channels == 3 && any_pixel;
   constexpr bool kFitsVector = 4 * sizeof(T) <= kVectorBytes;
   prefer_huge_pages(a.values, static_cast<std::size_t>(a.n_points * a.views.n_views * a.n_channels) * sizeof(T));
   parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
+    if (grey) return sample_grey(a, cameras, begin, end);
     PointTile<T> tile;
     TileView<T> at;
     for (std::int64_t i = begin; i < end; i += kTile) {
@@ -126,10 +106,7 @@ void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
         project_tile(cameras[v], a.views, tile, at);
         bool done = false;
         if constexpr (kFitsVector) done = colour && sample_colour_tile(a, tile, at, v);
-        if (gray)
-          sample_gray_tile(a, tile, at, v);
-        else if (!done)
-          sample_tile(a, tile, at, v);
+        if (!done) sample_tile(a, tile, at, v);
       }
     }
   });

@@ -219,3 +219,27 @@ def test_what_a_view_does_not_see_is_zero_whatever_its_maps_hold(isa, n_channels
     values, valid = ops.sample_views(maps, torch.eye(3).expand(2, 3, 3), torch.eye(3, 4).expand(2, 3, 4), points)
     assert torch.equal(valid, torch.tensor([True, False, False, False]).repeat(11)[:, None].expand(-1, 2))
     assert torch.equal(values, valid[..., None].float().expand_as(values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (2, 2), (6, 9)])
+@pytest.mark.parametrize("n_views", [1, 3, 4, 5, 8, 9])
+def test_one_channel_in_any_number_of_views(isa, n_views, size, dtype):
+    """Its points go in tiles and its views in fours, where both are full."""
+    inputs = sample_inputs(n_views, *size, 1, 150, dtype)
+    values, valid = ops.sample_views(*inputs)
+    want, want_valid = reference.sample_views(*(t.double() for t in inputs))
+    assert len(inputs[3]) > 70 and want_valid.any() and not want_valid.all()
+    assert torch.equal(valid, want_valid)
+    torch.testing.assert_close(values.double(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_beyond_the_outermost_centres_the_edge_pixel_counts_alone(isa, n_channels):
+    """Whatever its neighbour holds."""
+    maps = torch.full((1, 4, 5, n_channels), torch.nan)
+    maps[:, ::3, ::4] = torch.rand(1, 2, 2, n_channels, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor([[0.2, 0.4, 1.0], [4.7, 0.1, 1], [0.3, 3.9, 1], [4.6, 3.6, 1]]).repeat(9, 1)
+    values, valid = ops.sample_views(maps, torch.eye(3)[None], torch.eye(3, 4)[None], points)
+    assert valid.all()
+    assert torch.equal(values[:, 0], maps[0, [0, 0, 3, 3], [0, 4, 0, 4]].repeat(9, 1))
