@@ -7,9 +7,10 @@ import sys
 import pytest
 import torch
 
-from uner3d.cli import FitOptions, _resume_command, main
+from uner3d.cli import _resume_command, main
 from uner3d.config import PRESETS
 from uner3d.data.synthetic import SynthOptions
+from uner3d.options import FitOptions
 
 
 def flags(options: type) -> list[str]:

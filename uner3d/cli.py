@@ -2,62 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from uner3d.config import preset_config
 from uner3d.data.synthetic import SynthOptions
+from uner3d.options import FitOptions, check_density, check_ply_target, fit_config, set_threads
 
-Preset = Literal["quick", "base", "high", "paper"]
 Scene = Annotated[Path, tyro.conf.Positional]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 ABOUT = """Posed photos to dense, coloured point clouds at any density, without 3D supervision.
 
 `uner3d COMMAND --help` is the manual of a command."""
-
-
-@dataclasses.dataclass
-class FitOptions:
-    """Settings of the fit."""
-
-    preset: Preset = "base"
-    """quick: a first look; base: what we recommend; high: hours; paper: the plainest reading of UNeR3D."""
-    minutes: float | None = None
-    """Time budget of the whole command (default: 5; preset quick: 2, high: 30). Step counts are calibrated from it once
-    and written to config.json."""
-    steps: int | None = None
-    """Training steps, instead of a time budget."""
-    downscale: float = 1.0
-    """Reduce the photos by this factor (2: half the width and height)."""
-    holdout: int = 0
-    """Keep every K-th photo out of training, to measure on. 0: only the scene's own test split."""
-    masks: Literal["auto", "off"] = "auto"
-    """auto: use alpha channels or mask files where the scene has them; off: ignore them (alpha becomes white)."""
-    box: tuple[float, float, float, float, float, float] | None = None
-    """Region to reconstruct, in scene units: x y z of the lower corner, then of the upper. Found by default."""
-    seed: int = 0
-    """Random seed. The same config.json gives the same bytes on the CPU with the same number of threads."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N. auto: CUDA where PyTorch and the kernels can use it, else the CPU."""
-    encoder_weights: Path | None = None
-    """ResNet34 ImageNet weights (.pth or .safetensors) for the `paper` preset and encoder `resnet34`."""
-    encoder: Literal["cnn", "resnet34"] | None = None
-    """Image encoder of `base`."""
-    threads: int | None = None
-    """CPU threads (default: torch's own choice)."""
-    resume: bool = False
-    """Go on with an interrupted run, with its settings."""
-    overwrite: bool = False
-    """Replace a run that the output folder already holds."""
-    quiet: bool = False
-    """No progress bars."""
 
 
 def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, points: int | None = None,
@@ -73,8 +34,8 @@ def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: O
         points: Number of points (exact). Default: a spacing of half a photo pixel on the surface.
         spacing: Mean distance between neighbouring points, in scene units.
     """
-    _check_density(points, spacing)
-    config = _config(fit)
+    check_density(points, spacing)
+    config = fit_config(fit)
     from uner3d.reconstruct import reconstruct as run
 
     outcome = run(scene, out, config, points=points, spacing=spacing, resume=fit.resume,
@@ -94,7 +55,7 @@ def train(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) ->
         scene: Folder of posed photos, as for `reconstruct`.
         out: Run folder.
     """
-    config = _config(fit)
+    config = fit_config(fit)
     from uner3d.reconstruct import train_only
 
     train_only(scene, out, config, resume=fit.resume, overwrite=fit.overwrite, quiet=fit.quiet)
@@ -112,11 +73,11 @@ def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None
         spacing: Mean distance between neighbouring points, in scene units.
         device: auto, cpu, cuda or cuda:N: where the field is asked for its surface, the first time.
     """
-    _check_density(points, spacing)
+    check_density(points, spacing)
     from uner3d import api
     from uner3d.progress import Stages
 
-    _check_file_target(out)
+    check_ply_target(out)
     stages = Stages()
     fitted = api.load_fitted(run, device=device)
     with stages.stage("cloud") as update:
@@ -180,7 +141,7 @@ def bench(threads: int | None = None,
         threads: CPU threads (default: torch's own choice).
         json_output: Print one JSON object.
     """
-    _set_threads(threads)
+    set_threads(threads)
     from uner3d import bench as benchmarks
     from uner3d.progress import Stages
 
@@ -227,60 +188,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"--threads: expected at least 1, got {threads}")
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def _config(options: FitOptions):
-    from uner3d.device import resolve_device
-    from uner3d.train.schedule import split_steps
-
-    _set_threads(options.threads)
-    resolve_device(options.device)  # refused before a scene is read
-    if options.minutes is not None and not 0 < options.minutes < math.inf:
-        raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
-    if options.steps is not None and options.steps < 2:
-        raise ValueError(f"--steps: expected at least 2, got {options.steps}")
-    box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
-    weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
-    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
-                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
-                           encoder_weights=weights, encoder=options.encoder, device=options.device)  # fmt: skip
-    if options.steps is not None:
-        config.steps = split_steps(options.steps, config.coarse_share)
-    return config
-
-
-def _check_density(points: int | None, spacing: float | None) -> None:
-    if points is not None and points < 1:
-        raise ValueError(f"--points: expected at least 1, got {points}")
-    if spacing is not None and not 0 < spacing < math.inf:
-        raise ValueError(f"--spacing: expected a positive length in scene units, got {spacing}")
-    if points is not None and spacing is not None:
-        raise ValueError("--points and --spacing: expected one of them, got both")
-
-
-def _check_file_target(path: Path) -> None:
-    if path.suffix.lower() != ".ply":
-        raise ValueError(f"-o {path}: expected the name of a .ply file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"-o {path}: the folder cannot be made ({error.strerror or error})") from error
-
-
 def _show(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _command(arguments: list[str] | None = None) -> str:
-    import shlex
-
     return "uner3d " + shlex.join(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -29,7 +29,9 @@ OTHERS = ["bind/knn.cpp", "bind/knn_cuda.cpp", "cpu/idw.cpp", "cpu/knn.cpp", "cp
 SMALL = {"kQueryChunk": 300, "kPairChunk": 1500}  # several chunks in every test
 GUARD = 4096  # bytes behind scratch memory that nobody may touch
 
-knn_module, idw_module = importlib.import_module("uner3d.ops.knn"), importlib.import_module("uner3d.ops.idw")
+index_module, knn_module, idw_module = (
+    importlib.import_module(f"uner3d.ops.{name}") for name in ("knn_index", "knn", "idw")
+)
 
 
 def builder():
@@ -59,7 +61,7 @@ def cuda(emulated, monkeypatch):
         return scratches[-1]
 
     monkeypatch.setattr(_native, "cuda", emulated)
-    for module in (knn_module, idw_module):
+    for module in (index_module, knn_module, idw_module):
         monkeypatch.setattr(module, "cuda_stream", lambda like: (0, 0))
         monkeypatch.setattr(module, "cuda_scratch", guarded)
     emulated.seed(1)
@@ -79,7 +81,7 @@ def fixed_order():
 def build(points):
     """The tree; whatever follows runs on small grids, so that its loops over what does not fit into one run too."""
     _native.cuda.use_whole_grids(True)
-    tree = knn_module._build_cuda(points)
+    tree = index_module._build_cuda(points)
     _native.cuda.use_whole_grids(False)
     return points, *tree
 
@@ -142,7 +144,7 @@ def test_leaves_are_as_tight_as_the_cpus(cuda):
     for kind in ("surface", "normal", "uneven"):
         points = cloud(kind, 20_000)
         areas = []
-        for boxes in (build(points)[3], knn_module._build_cpu(points)[2]):
+        for boxes in (build(points)[3], index_module._build_cpu(points)[2]):
             extent = (boxes[:79, 3:] - boxes[:79, :3]).clamp_min(0)  # of the groups whose children are leaves
             areas.append((extent * extent.roll(1, 1)).sum())
         assert areas[0] < 1.1 * areas[1]
@@ -229,7 +231,7 @@ def both_backwards(cuda, given, wanted, seeds=((1, False), (2, True), (3, True))
     grad = torch.randn(len(given["queries"]), given["values"].shape[1], generator=torch.Generator().manual_seed(0))
     grad = grad.to(given["values"].dtype)
     in_float = {key: v.float() if isinstance(v, torch.Tensor) else v for key, v in given.items()}
-    tree = (given["index"], *knn_module._build_cpu(given["index"]))
+    tree = (given["index"], *index_module._build_cpu(given["index"]))
     yield idw_module._backward_cpu(grad.float(), *tree, *arguments_of(in_float), wanted)
     tree = build(given["index"])
     for seed, deterministic in seeds:

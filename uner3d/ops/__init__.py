@@ -5,7 +5,8 @@ from ._output import release_memory
 from .composite import CompositeResult, composite
 from .fuse_views import fuse_views
 from .idw import idw
-from .knn import KnnIndex, knn
+from .knn import knn
+from .knn_index import KnnIndex
 from .patch_match import patch_match
 from .patch_ncc import patch_ncc
 from .positional_encoding import positional_encoding

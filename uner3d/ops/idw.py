@@ -12,18 +12,8 @@ from . import _native
 from ._check import FLOATS, check_range, check_single_precision, check_tensor
 from ._output import empty_cpu
 from ._register import cuda_kernel, cuda_scratch, cuda_stream, define, differentiable, typed
-from .knn import (
-    MAX_NEIGHBOURS,
-    TREE_SCHEMA,
-    KnnIndex,
-    aligned,
-    as_index,
-    check_finite,
-    check_radius,
-    radius_or_infinity,
-    refuse_not_finite,
-    tree_addresses,
-)
+from .knn import MAX_NEIGHBOURS, check_radius, radius_or_infinity
+from .knn_index import TREE_SCHEMA, KnnIndex, aligned, as_index, check_finite, refuse_not_finite, tree_addresses
 
 _HALF = (torch.float16, torch.bfloat16)
 

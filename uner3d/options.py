@@ -1,0 +1,100 @@
+"""Settings of the commands that fit, and checks of what the command line was given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from uner3d.config import Config, preset_config
+
+Preset = Literal["quick", "base", "high", "paper"]
+
+
+@dataclasses.dataclass
+class FitOptions:
+    """Settings of the fit."""
+
+    preset: Preset = "base"
+    """quick: a first look; base: what we recommend; high: hours; paper: the plainest reading of UNeR3D."""
+    minutes: float | None = None
+    """Time budget of the whole command (default: 5; preset quick: 2, high: 30). Step counts are calibrated from it once
+    and written to config.json."""
+    steps: int | None = None
+    """Training steps, instead of a time budget."""
+    downscale: float = 1.0
+    """Reduce the photos by this factor (2: half the width and height)."""
+    holdout: int = 0
+    """Keep every K-th photo out of training, to measure on. 0: only the scene's own test split."""
+    masks: Literal["auto", "off"] = "auto"
+    """auto: use alpha channels or mask files where the scene has them; off: ignore them (alpha becomes white)."""
+    box: tuple[float, float, float, float, float, float] | None = None
+    """Region to reconstruct, in scene units: x y z of the lower corner, then of the upper. Found by default."""
+    seed: int = 0
+    """Random seed. The same config.json gives the same bytes on the CPU with the same number of threads."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N. auto: CUDA where PyTorch and the kernels can use it, else the CPU."""
+    encoder_weights: Path | None = None
+    """ResNet34 ImageNet weights (.pth or .safetensors) for the `paper` preset and encoder `resnet34`."""
+    encoder: Literal["cnn", "resnet34"] | None = None
+    """Image encoder of `base`."""
+    threads: int | None = None
+    """CPU threads (default: torch's own choice)."""
+    resume: bool = False
+    """Go on with an interrupted run, with its settings."""
+    overwrite: bool = False
+    """Replace a run that the output folder already holds."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch, and with it the kernels, use so many CPU threads."""
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"--threads: expected at least 1, got {threads}")
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def fit_config(options: FitOptions) -> Config:
+    """The settings of a run, from those of the command; refuses what cannot be meant."""
+    from uner3d.device import resolve_device
+    from uner3d.train.schedule import split_steps
+
+    set_threads(options.threads)
+    resolve_device(options.device)  # refused before a scene is read
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
+    if options.steps is not None and options.steps < 2:
+        raise ValueError(f"--steps: expected at least 2, got {options.steps}")
+    box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
+    weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
+                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
+                           encoder_weights=weights, encoder=options.encoder, device=options.device)  # fmt: skip
+    if options.steps is not None:
+        config.steps = split_steps(options.steps, config.coarse_share)
+    return config
+
+
+def check_density(points: int | None, spacing: float | None) -> None:
+    """Refuse what is no density of a cloud."""
+    if points is not None and points < 1:
+        raise ValueError(f"--points: expected at least 1, got {points}")
+    if spacing is not None and not 0 < spacing < math.inf:
+        raise ValueError(f"--spacing: expected a positive length in scene units, got {spacing}")
+    if points is not None and spacing is not None:
+        raise ValueError("--points and --spacing: expected one of them, got both")
+
+
+def check_ply_target(path: Path) -> None:
+    """Refuse what cannot become a PLY file; its folder is made."""
+    if path.suffix.lower() != ".ply":
+        raise ValueError(f"-o {path}: expected the name of a .ply file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"-o {path}: the folder cannot be made ({error.strerror or error})") from error
