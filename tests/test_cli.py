@@ -179,3 +179,18 @@ def test_the_command_that_resumes():
     arguments = ["reconstruct", "my photos", "-o", "out", "--overwrite"]
     assert _resume_command(arguments) == "uner3d reconstruct 'my photos' -o out --resume"
     assert _resume_command([*arguments, "--resume"]).count("--resume") == 1
+
+
+def test_synth_takes_the_shape_by_its_place_too(tmp_path, refused):
+    assert "'teapot'" in refused("synth", "teapot", "-o", tmp_path / "s")
+
+
+def test_a_cloud_that_cannot_be_written_is_refused_before_it_is_made(tmp_path, refused, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("uner3d.options.tempfile.TemporaryFile", full)
+    line = refused("cloud", tmp_path / "no-run", "-o", tmp_path / "a.ply")
+    assert "a.ply" in line and "No space left" in line
+    assert "not found" in refused("cloud", tmp_path / "no-run")
+    assert not (tmp_path / "no-run").exists()

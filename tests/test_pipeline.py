@@ -77,6 +77,15 @@ def test_cloud_at_a_density_of_choice(out, tmp_path, capsys):
     assert (cloud.xyz >= low - margin).all() and (cloud.xyz <= high + margin).all()
 
 
+def test_a_cloud_and_pictures_go_to_the_run_by_default(out, capsys):
+    if json.loads((out / "metrics.json").read_text())["points"] > 0:
+        assert main(["cloud", str(out / "run"), "--points", "500"]) == 0
+        assert len(read_ply(out / "run" / "cloud.ply")) == 500
+    assert main(["render", str(out / "run")]) == 0
+    assert len(list((out / "run" / "renders").iterdir())) == 2
+    assert "render" in capsys.readouterr().err
+
+
 def test_eval_prints_one_json_object(out, capsys):
     assert main(["eval", str(out / "run"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

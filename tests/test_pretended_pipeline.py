@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from pretended_gpu import DEVICE, pretended_gpu
@@ -38,6 +39,25 @@ def gpu(monkeypatch):
     monkeypatch.setattr(api, "resolve_device", lambda name: torch.device("cpu") if name == "cpu" else DEVICE)
     with pretended_gpu() as watch:
         yield watch
+
+
+class Bare:
+    """A view whose mask shows nothing."""
+
+    def __init__(self, view):
+        self._view = view
+
+    def __getattr__(self, name):
+        return getattr(self._view, name)
+
+    def mask(self):
+        return np.zeros_like(self._view.mask())
+
+
+def test_a_held_out_photo_without_the_object_is_measured_whole(scene, fitted):
+    (view,) = scene.test_views
+    (held,) = api.evaluate_images(fitted, [Bare(view)])
+    assert held.psnr_mask is None and held.psnr > 5
 
 
 def there(fitted: api.Fitted, folder) -> api.Fitted:

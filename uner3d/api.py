@@ -179,7 +179,7 @@ def write_to(fitted: Fitted, path: Path, *, points: int | None = None, spacing: 
 @dataclass
 class HeldOut:
     """One held-out view: the photo and its rendering (h, w, 3) uint8 and float, depth (h, w), PSNR and SSIM over the
-    whole image, PSNR over the mask or None, seconds."""
+    whole image, PSNR over the mask (None without one, and where it is empty), seconds."""
 
     name: str
     photo: Any
@@ -215,7 +215,7 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
         mask = photos.masks[view] > 127 if photos.masks is not None else None
         out.append(HeldOut(photos.names[view], photos.images[view].numpy(), colour.numpy(), depth.numpy(),
                            psnr(colour, photo), ssim(colour, photo),
-                           psnr(colour, photo, mask) if mask is not None else None,
+                           psnr(colour, photo, mask) if mask is not None and mask.any() else None,
                            time.monotonic() - started))  # fmt: skip
         if progress:
             progress((view + 1) / len(photos))

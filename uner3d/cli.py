@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -15,6 +16,7 @@ from uner3d.options import FitOptions, check_density, check_ply_target, fit_conf
 
 Scene = Annotated[Path, tyro.conf.Positional]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+OutOrDefault = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
 ABOUT = """Posed photos to dense, coloured point clouds at any density, without 3D supervision.
 
@@ -62,13 +64,13 @@ def train(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) ->
     print(out)
 
 
-def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None = None,
+def cloud(run: Scene, out: OutOrDefault = None, points: int | None = None, spacing: float | None = None,
           device: str = "auto") -> None:  # fmt: skip
     """Write the cloud of a finished run at any density.
 
     Args:
         run: Run folder.
-        out: PLY file to write.
+        out: PLY file to write. Default: cloud.ply in the run folder.
         points: Number of points (exact).
         spacing: Mean distance between neighbouring points, in scene units.
         device: auto, cpu, cuda or cuda:N: where the field is asked for its surface, the first time.
@@ -77,7 +79,9 @@ def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None
     from uner3d import api
     from uner3d.progress import Stages
 
-    check_ply_target(out)
+    if out is not None:
+        check_ply_target(out)
+    out = out or run / "cloud.ply"
     stages = Stages()
     fitted = api.load_fitted(run, device=device)
     with stages.stage("cloud") as update:
@@ -85,18 +89,23 @@ def cloud(run: Scene, out: Out, points: int | None = None, spacing: float | None
     print(f"{out}: {result.n_points:,} points, {result.spacing:.4g} apart")
 
 
-def render(run: Scene, out: Out, views: Literal["test", "train"] = "test", device: str = "auto") -> None:
+def render(run: Scene, out: OutOrDefault = None, views: Literal["test", "train"] = "test",
+           device: str = "auto") -> None:  # fmt: skip
     """Render a run's views to PNG files: photo beside rendering.
 
     Args:
         run: Run folder.
-        out: Folder for the pictures.
+        out: Folder for the pictures. Default: renders in the run folder.
         views: The held-out photos, or those it was trained on.
         device: auto, cpu, cuda or cuda:N.
     """
     from uner3d.evaluate import render_views
+    from uner3d.progress import Stages
 
-    print(f"{render_views(run, out, views, device)} pictures in {out}")
+    out = out or run / "renders"
+    with Stages().once_begun("render") as update:
+        n_pictures = render_views(run, out, views, device, lambda share: update(share, ""))
+    print(f"{n_pictures} pictures in {out}")
 
 
 def evaluate(target: Scene, gt: Path | None = None,
@@ -116,20 +125,33 @@ def evaluate(target: Scene, gt: Path | None = None,
         device: auto, cpu, cuda or cuda:N: where a run's held-out photos are rendered.
     """
     from uner3d.evaluate import evaluate as run
+    from uner3d.progress import Stages
 
-    result = run(target, gt, protocol, device)
+    with Stages(quiet=json_output).once_begun("eval") as update:
+        result = run(target, gt, protocol, device, lambda share: update(share, ""))
     lines = (f"{key:>22}  {_show(value)}" for key, value in result.items())
     print(json.dumps(result) if json_output else "\n".join(lines))
 
 
-def synth(options: tyro.conf.OmitArgPrefixes[SynthOptions]) -> None:
+@dataclasses.dataclass
+class SynthArguments(SynthOptions):
     """Make posed photos of a known object, with the exact truth beside them."""
+
+    output: Out
+    """Folder to write the scene to."""
+    mesh: tyro.conf.Positional[str | None] = None
+    """A mesh file, or the name of a shape: the same as --shape."""
+
+
+def synth(scene: tyro.conf.OmitArgPrefixes[SynthArguments]) -> None:
+    """Make posed photos of a known object, with the exact truth beside them."""
+    scene.shape = scene.mesh or scene.shape
     from uner3d.data.synthetic.generate import check_options, run
     from uner3d.progress import Stages
 
-    check_options(options)  # before a bar is shown
+    check_options(scene)  # before a bar is shown
     with Stages().stage("synth") as update:
-        folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
+        folder = run(scene, lambda done, total, what: update(done / max(total, 1), what))
     print(folder)
 
 

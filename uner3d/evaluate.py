@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from uner3d import api
+from uner3d.files import atomic_file
 from uner3d.train.checkpoint import load_run_config
 
 
-def evaluate(target: Path, gt: Path | None, protocol: str, device: str = "auto") -> dict[str, Any]:
-    """Scores of a run folder or a PLY file; see the command `uner3d eval`.
+def evaluate(target: Path, gt: Path | None, protocol: str, device: str = "auto",
+             progress: api.Progress | None = None) -> dict[str, Any]:  # fmt: skip
+    """Scores of a run folder or a PLY file; see the command `uner3d eval`. ``progress`` is called with the share done
+    where photos are rendered.
 
     Raises FileNotFoundError or ValueError naming what is missing.
     """
@@ -22,10 +25,10 @@ def evaluate(target: Path, gt: Path | None, protocol: str, device: str = "auto")
         protocol = "chamfer" if gt is not None or target.is_file() else "images"
     if protocol == "cloud-images":
         return cloud_images(target, gt)
-    return images(target, device) if protocol == "images" else chamfer(target, gt)
+    return images(target, device, progress) if protocol == "images" else chamfer(target, gt)
 
 
-def images(run: Path, device: str = "auto") -> dict[str, Any]:
+def images(run: Path, device: str = "auto", progress: api.Progress | None = None) -> dict[str, Any]:
     """PSNR and SSIM of a run on its held-out views, whole images and, where there are masks, over the mask."""
     if run.is_file():
         raise ValueError(f"{run}: protocol images needs a run folder, not a file")
@@ -33,7 +36,7 @@ def images(run: Path, device: str = "auto") -> dict[str, Any]:
     scene = api.load_run_scene(run, fitted.config)
     if not scene.test_views:
         raise ValueError(f"{run}: the scene has no test split and the run held none out; train with --holdout K")
-    held = api.evaluate_images(fitted, scene.test_views)
+    held = api.evaluate_images(fitted, scene.test_views, progress=progress)
     masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
     return {
         "psnr": float(np.mean([h.psnr for h in held])), "ssim": float(np.mean([h.ssim for h in held])),
@@ -74,7 +77,8 @@ def cloud_images(target: Path, gt: Path | None) -> dict[str, Any]:
     return cloud_image_metrics(read_ply(ply), scene, _true_footprint(Path(scene.path)))
 
 
-def render_views(run: Path, out: Path, which: str, device: str = "auto") -> int:
+def render_views(run: Path, out: Path, which: str, device: str = "auto",
+                 progress: api.Progress | None = None) -> int:  # fmt: skip
     """Write photo beside rendering for every view as PNG; returns how many."""
     from PIL import Image
 
@@ -84,9 +88,10 @@ def render_views(run: Path, out: Path, which: str, device: str = "auto") -> int:
     if not views:
         raise ValueError(f"{run}: no {which} views; use --views train, or train with --holdout K")
     out.mkdir(parents=True, exist_ok=True)
-    for number, held in enumerate(api.evaluate_images(fitted, views)):
+    for number, held in enumerate(api.evaluate_images(fitted, views, progress=progress)):
         picture = (held.rendering * 255 + 0.5).astype(np.uint8)
-        Image.fromarray(np.concatenate([held.photo, picture], 1)).save(out / f"{number:04d}.png")
+        with atomic_file(out / f"{number:04d}.png") as file:
+            Image.fromarray(np.concatenate([held.photo, picture], 1)).save(file, "PNG")
     return len(views)
 
 
@@ -97,7 +102,7 @@ def _cloud_file(target: Path) -> Path:
     places = (target / "cloud.ply", target.parent / "cloud.ply")
     ply = next((p for p in places if p.is_file()), places[0])
     if not ply.is_file():
-        raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target} -o {ply}`")
+        raise FileNotFoundError(f"{ply}: not found; write one with `uner3d cloud {target}`")
     return ply
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -96,5 +97,7 @@ def check_ply_target(path: Path) -> None:
         raise ValueError(f"-o {path}: expected the name of a .ply file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise OSError(f"-o {path}: the folder cannot be made ({error.strerror or error})") from error
+        raise OSError(f"-o {path}: cannot be written ({error.strerror or error})") from error

@@ -38,6 +38,19 @@ class Stages:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
 
+    @contextlib.contextmanager
+    def once_begun(self, name: str) -> Iterator[Callable[[float, str], None]]:
+        """The same, but the bar appears with the first call: an error before it leaves its own line alone."""
+        with contextlib.ExitStack() as bar:
+            updates: list[Callable[[float, str], None]] = []
+
+            def update(share: float, text: str = "") -> None:
+                if not updates:
+                    updates.append(bar.enter_context(self.stage(name)))
+                updates[0](share, text)
+
+            yield update
+
 
 def training_bar(update: Callable[[float, str], None]) -> Callable[[int, int, dict[str, Any]], None]:
     """A callback for the trainer that shows smoothed loss and PSNR."""

@@ -125,6 +125,7 @@ def test_two_views_are_enough_to_agree(photos):
     maps = ball_maps(pair)
     agreed = agree(maps, pair, neighbours(pair))
     assert agreed.points.isfinite().all() and agreed.kept.any()
+    assert (agreed.n_views[agreed.kept] == 2).all()
 
 
 def test_footprint_is_a_pixel_on_the_surface(right):

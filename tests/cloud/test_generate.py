@@ -50,6 +50,13 @@ def test_spacing_is_in_world_units(surface, tmp_path):
     assert apart.min() >= 0.3 * 0.05 and apart.mean() == pytest.approx(0.05, rel=0.15)
 
 
+@pytest.mark.parametrize("density", [{"spacing": 1e-9}, {"n_points": 2**40}])
+def test_more_points_than_can_be_are_refused_before_any_is_made(surface, tmp_path, density):
+    with pytest.raises(ValueError, match="expected at most 2,147,483,647"):
+        write_cloud(tmp_path / "a.ply", *surface, FRAME, **density)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_points_lie_on_the_ball_in_the_world(surface, tmp_path):
     write_cloud(tmp_path / "a.ply", *surface, FRAME, n_points=3000)
     cloud = read_ply(tmp_path / "a.ply")

@@ -6,7 +6,7 @@ import torch
 from toy import UNIT_BOX, MemoryView, ball_photos, look_at_origin, pinhole, ring
 
 from uner3d.data.scene import Camera
-from uner3d.train.photos import PhotoSet, UnitFrame, border_colour, nearest_views, neighbours
+from uner3d.train.photos import PhotoSet, UnitFrame, border_colour, nearest_views, neighbours, refuse_tiny
 
 BOX = np.array([[1000.0, -20.0, 3.0], [1010.0, -14.0, 5.0]])
 
@@ -22,6 +22,12 @@ def test_unit_frame_of_a_box():
     np.testing.assert_allclose(frame.extent, [1.0, 0.6, 0.2])
     np.testing.assert_allclose(frame.to_world(np.stack([-frame.extent, frame.extent])), BOX)
     assert frame.to_world(np.zeros((1, 3), np.float32)).dtype == np.float64
+
+
+def test_photos_that_are_too_small_are_refused():
+    with pytest.raises(ValueError, match="at least 12 pixels on a side, got 40 x 11 .* --downscale"):
+        refuse_tiny(PhotoSet([plain(40, 11)], UnitFrame(UNIT_BOX)))
+    refuse_tiny(PhotoSet([plain(12, 12)], UnitFrame(UNIT_BOX)))
 
 
 def test_unit_frame_keeps_projections():

@@ -44,14 +44,14 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
           n_neighbours: int = 10) -> Agreed:  # fmt: skip
     """Check every surface point against its neighbours' surfaces and photos.
 
-    A point is kept where at least min(3, V - 1) views (its own included) carry it forth and back within
-    a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it. Depths of one
-    field agree with themselves easily, so the photos have a say: where the patches around the point have texture, they
-    must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one, all
-    that is nearly black and hangs together with it, or has no texture (the cloth an object stands on), is a part.
+    A point is kept where at least min(3, V - 1) views (its own included, and another where there is one) carry it forth
+    and back within a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it.
+    Depths of one field agree with themselves easily, so the photos have a say: where the patches around the point have
+    texture, they must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one,
+    all that is nearly black and hangs together with it, or has no texture (the cloth an object stands on), is a part.
     """
     n_views, height, width = maps.depth.shape
-    needed = min(3, max(n_views - 1, 1))
+    needed = min(3, max(n_views - 1, min(n_views, 2)))
     shape = (n_views, height, width)
     no, none = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape)
     out = Agreed(torch.zeros(*shape, 3), torch.zeros(*shape, 3), no.clone(), torch.zeros(shape, dtype=torch.uint8),

@@ -16,10 +16,11 @@ from uner3d.train.photos import PhotoSet, Ranking, UnitFrame
 from .agree import Agreed
 from .ply import PlyWriter
 from .raster import footprint
-from .resample import attributes, candidates, kept_rows, radius_for_count, surface_quads, thin
+from .resample import attributes, candidates, expected_count, kept_rows, radius_for_count, surface_quads, thin
 from .surface import SurfaceMaps
 
 COLOUR_SOURCES = 6
+MOST_POINTS = 2**31 - 1
 
 
 class EmptyCloud(Exception):
@@ -38,16 +39,23 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
                 n_points: int | None = None, spacing: float | None = None,
                 progress: Callable[[float], None] | None = None) -> CloudResult:  # fmt: skip
     """Write the surface at the density asked for: ``n_points`` (exact), or ``spacing`` in world units, or by default
-    half a photo pixel's footprint. Raises EmptyCloud where the views agree on nothing.
+    half a photo pixel's footprint. Raises EmptyCloud where the views agree on nothing, ValueError where the density
+    would make more than 2^31 - 1 points.
     """
     quads = surface_quads(maps, agreed)
     if len(quads.size) == 0:
         raise EmptyCloud(explain(maps, agreed))
+    if n_points is not None and n_points > MOST_POINTS:
+        raise ValueError(f"points: expected at most {MOST_POINTS:,}, got {n_points:,}")
     if n_points is not None:
         radius, count, masks = radius_for_count(quads, n_points)
     else:
         mean = spacing / frame.half if spacing is not None else 0.5 * pixel_footprint(maps)
         radius = mean * 0.85
+        expected = expected_count(quads, radius)
+        if expected > MOST_POINTS:
+            raise ValueError(f"spacing: expected at most {MOST_POINTS:,} points, got {spacing} scene units: about "
+                             f"{expected:.1g}")  # fmt: skip
         count, masks = thin(quads, radius)
     wanted = min(count, n_points) if n_points is not None else count
     written, seen = 0, 0

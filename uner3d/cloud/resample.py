@@ -101,14 +101,18 @@ def kept_rows(bits: np.ndarray, n_candidates: int) -> Tensor:
     return torch.from_numpy(np.unpackbits(bits, count=n_candidates).nonzero()[0])
 
 
+def expected_count(quads: Quads, radius: float) -> float:
+    """About how many points thinning by ``radius`` keeps."""
+    return 0.7 * float((quads.size.double() ** 2).sum()) / radius**2
+
+
 def radius_for_count(quads: Quads, n_points: int) -> tuple[float, int, list[np.ndarray]]:
     """Thinning radius that keeps at least ``n_points`` (and not many more), with the count and the masks it gives.
 
     The number of points on a surface goes with 1 / radius^2; a thin trial fixes the constant, then the exact count is
     approached from above.
     """
-    area = float((quads.size**2).sum())
-    radius = math.sqrt(0.7 * area / max(1, min(n_points, 50_000)))
+    radius = math.sqrt(expected_count(quads, 1.0) / max(1, min(n_points, 50_000)))
     for _ in range(12):
         trial, _ = thin(quads, radius)
         if trial >= min(n_points, 2_000) or n_points < 10:

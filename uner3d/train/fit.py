@@ -17,7 +17,7 @@ from uner3d.model.feature_cache import FeatureCache
 from .checkpoint import load_state, save_model, save_state, write_json
 from .hull import carve
 from .pace import calibrate
-from .photos import PhotoSet, UnitFrame, border_colour
+from .photos import PhotoSet, UnitFrame, border_colour, refuse_tiny
 from .schedule import Schedule
 from .step_log import StepLog
 from .trainer import Trainer
@@ -36,6 +36,7 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
     """Photos as tensors on ``device``, background, carved cells: what training and generation both need."""
     frame = UnitFrame(scene.box)
     photos = PhotoSet(scene.views, frame, device)
+    refuse_tiny(photos)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
     white = torch.tensor(scene.background or (1.0, 1.0, 1.0), device=device)
     background = white if photos.masks is not None else border_colour(photos)
