@@ -31,17 +31,19 @@ def _folders(path: Path) -> tuple[Path, ...]:
 
 
 def find(path: Path) -> Path | None:
-    """The folder with the model. A binary model alone is refused with the command that converts it."""
-    for folder in _folders(path):
-        if (folder / "cameras.txt").is_file() and (folder / "images.txt").is_file():
-            return folder
+    """The folder with the model."""
+    files = ("cameras.txt", "images.txt")
+    return next((folder for folder in _folders(path) if all((folder / file).is_file() for file in files)), None)
+
+
+def refuse_binary(path: Path) -> None:
+    """Refuses a binary model with the command that converts it; for where no format that is read was found."""
     for folder in _folders(path):
         if (folder / "cameras.bin").is_file():
             raise SceneError(
                 f"{folder}: found a binary COLMAP model (cameras.bin), expected text; convert it with "
                 f"`colmap model_converter --input_path {folder} --output_path {folder} --output_type TXT`"
             )
-    return None
 
 
 def read(path: Path, found: Path) -> RawScene:
