@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"rays": 768, "samples": 24, "sources": 6, "minutes": 2.0},
@@ -29,7 +29,7 @@ class Config:
     masks: str = "auto"  # auto | off
     downscale: float = 1.0
     holdout: int = 0
-    box: list[list[float]] | None = None  # as given by the user, world units; None: found
+    box: list[list[float]] | list[float] | None = None  # as given by the user, world units; None: found
 
     minutes: float = 5.0  # budget of the whole command; steps are calibrated from it, and corrected under way
     steps: list[int] | None = None  # steps of the coarse and the fine stage; fixed by the calibration
@@ -88,12 +88,29 @@ def preset_config(preset: str, **overrides: Any) -> Config:
 
 
 def read_config(path: Path) -> Config:
-    """Read config.json; ValueError names the file and the field that is wrong."""
+    """Read config.json; ValueError names the file, the field that is wrong, its value and what was expected."""
     try:
         values = json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not readable as text ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected an object of settings, found {str(values)[:60]}")
     unknown = set(values) - {f.name for f in dataclasses.fields(Config)}
     if unknown:
         raise ValueError(f"{path}: unknown setting {sorted(unknown)[0]!r}; written by another version of uner3d?")
+    kinds = get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        if field.name in values and not _is_a(values[field.name], kinds[field.name]):
+            raise ValueError(f"{path}: {field.name} is {repr(values[field.name])[:60]}, expected {field.type}")
     return Config(**values)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of the type that a field is declared with; whole numbers are floats, too."""
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_a(item, get_args(kind)[0]) for item in value)
+    if get_args(kind):
+        return any(_is_a(value, one) for one in get_args(kind))
+    return type(value) is kind or (kind is float and type(value) is int)

@@ -53,6 +53,23 @@ def test_other_folders(folder):
     assert len(load_scene(folder).views) == 4
 
 
+@pytest.mark.parametrize("name", ["images", "image", "."])
+def test_the_folder_is_the_one_that_holds_the_photos_of_the_model(folder, name):
+    """Photos in folders of their own below it, and others, which the model does not name, wherever one looks first."""
+    for k in range(4):
+        edit(folder, "images.txt", f" photo {k}.png", f" cam{k % 2}/photo {k}.png")
+    (folder / "images").rename(folder / "taken")
+    for stray in {"images", "image", "."} - {name}:
+        save(folder / stray / "stray.png", np.zeros((3, 4, 3), np.uint8))
+    for photo in sorted((folder / "taken").iterdir()):
+        place = folder / name / f"cam{int(photo.stem[-1]) % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        photo.rename(place / photo.name)
+    scene = load_scene(folder)
+    assert [view.name for view in scene.views] == [f"cam{k % 2}/photo {k}.png" for k in (0, 2, 1, 3)]
+    assert all(view.image_path.is_relative_to(folder / name) for view in scene.views) and scene.warnings == []
+
+
 def test_box_comes_from_sparse_points_without_the_stray_ones(tmp_path):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 3))

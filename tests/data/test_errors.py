@@ -64,7 +64,8 @@ def test_empty_folder(tmp_path):
 
 def test_photos_without_poses(tmp_path):
     save(tmp_path / "images/a.png", np.zeros((3, 4, 3), np.uint8))
-    refuse(tmp_path, "Found 1 photos", "images/", "uner3d pose")
+    text = refuse(tmp_path, "Found 1 photos", "images/", "structure-from-motion program such as COLMAP", "as text")
+    assert "uner3d" not in text.replace(str(tmp_path), "")
 
 
 def test_a_file_that_is_no_scene(tmp_path):
@@ -289,6 +290,17 @@ def test_two_formats_in_one_folder_are_said(scene_of):
     scene = load_scene(folder)
     assert scene.format == "transforms.json"
     assert any("also holds IDR/NeuS cameras.npz" in text for text in scene.warnings)
+
+
+@pytest.mark.parametrize("name", ["nerfstudio", "idr", "middlebury", "strecha", "colmap"])
+def test_a_binary_model_beside_another_format_is_passed_over(scene_of, name):
+    folder = scene_of(name)
+    expected = load_scene(folder).format
+    for model in (folder / "sparse/0", folder / "colmap/sparse/0"):
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "cameras.bin").write_bytes(b"")
+    scene = load_scene(folder)
+    assert scene.format == expected and len(scene.views) == 4 and scene.warnings == []
 
 
 def test_principal_point_outside_of_the_photo(folder):

@@ -1,5 +1,7 @@
 """IDR / NeuS cameras.npz."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from posed_files import orbit, render, save, write_idr
@@ -125,6 +127,41 @@ def test_objects_are_not_unpickled(folder):
 def test_no_archive_at_all(folder):
     (folder / "cameras_sphere.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(SceneError, match=r"cameras_sphere\.npz: cannot be read"):
+        load_scene(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "offset", "damage"),
+    [
+        (b"PK\x01\x02", 10, b"\x63\x00"),  # a way of compression that nobody knows
+        (b"PK\x01\x02", 8, b"\x01\x00"),  # said to be encrypted
+        (b"PK\x03\x04", 65, b"\xff"),  # the first compressed byte, after the header, the name and its sizes
+    ],
+)
+def test_damaged_archives_are_named(folder, entry, offset, damage):
+    file = folder / "cameras_sphere.npz"
+    with np.load(file) as archive:
+        np.savez_compressed(file, **archive)
+    content = bytearray(file.read_bytes())
+    start = content.index(entry) + offset
+    content[start : start + len(damage)] = damage
+    file.write_bytes(content)
+    with pytest.raises(SceneError, match=r"cameras_sphere\.npz: cannot be read as an npz archive"):
+        load_scene(folder)
+
+
+def test_an_array_that_is_no_archive(folder):
+    np.save(folder / "one.npy", np.eye(4))
+    (folder / "one.npy").rename(folder / "cameras_sphere.npz")
+    with pytest.raises(SceneError, match=r"cameras_sphere\.npz: cannot be read as an npz archive"):
+        load_scene(folder)
+
+
+def test_entries_that_are_no_arrays_are_named(folder):
+    rewrite(folder, lambda matrices: matrices.pop("world_mat_2"))
+    with zipfile.ZipFile(folder / "cameras_sphere.npz", "a") as archive:
+        archive.writestr("world_mat_2", b"some text")
+    with pytest.raises(SceneError, match=r"cameras_sphere\.npz: world_mat_2: matrix must be \(3, 4\) numbers"):
         load_scene(folder)
 
 

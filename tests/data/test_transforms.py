@@ -68,6 +68,76 @@ def test_listed_test_photos_are_held_out(nerfstudio):
     assert [view.name for view in scene.views] == ["images/000.png", "images/002.png", "images/003.png"]
 
 
+@pytest.mark.parametrize(
+    ("file_path", "name"),
+    [
+        ("images/001.png", "./images/001.png"),
+        ("./images/001.png", "images/001.png"),
+        ("images/001", "images/001.png"),
+        ("images/001.png", "images/001"),
+        ("images/001.png", "images\\001.png"),
+        ("images\\001.png", "images//001.png"),
+    ],
+)
+def test_listed_names_mean_files_however_they_are_written(nerfstudio, file_path, name):
+    folder, _ = nerfstudio
+    edit(folder, lambda c: (c["frames"][1].update(file_path=file_path), c.update(test_filenames=[name])))
+    scene = load_scene(folder)
+    assert [view.image_path.name for view in scene.test_views] == ["001.png"]
+    assert len(scene.views) == 3 and scene.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test", "views", "test_views"),
+    [
+        (None, [1], None, [0, 2, 3, 4], [1]),  # without a test list the photos for validation are the held-out ones
+        (None, [1], [2], [0, 3, 4], [2]),
+        (None, [2], [2], [0, 1, 3, 4], [2]),
+        ([0, 3], None, None, [0, 3], []),
+        ([0, 3], [1], [2], [0, 3], [2]),
+        ([0, 1, 3], [1, 4], None, [0, 1, 3], [4]),
+        ([0, 1, 2, 3], None, [2], [0, 1, 3], [2]),  # what is tested on is never trained on
+        ([], [], [], [0, 1, 2, 3, 4], []),
+    ],
+)
+def test_lists_of_names_split_the_photos(tmp_path, train, val, test, views, test_views):
+    write_nerfstudio(tmp_path, orbit(5))
+    lists = {"train_filenames": train, "val_filenames": val, "test_filenames": test}
+    named = {k: [f"images/{i:03d}.png" for i in v] for k, v in lists.items() if v is not None}
+    edit(tmp_path, lambda c: c.update(named))
+    scene = load_scene(tmp_path)
+    assert [view.name for view in scene.views] == [f"images/{i:03d}.png" for i in views]
+    assert [view.name for view in scene.test_views] == [f"images/{i:03d}.png" for i in test_views]
+    assert scene.warnings == []
+
+
+def test_photos_for_validation_are_not_trained_on_with_a_holdout_either(tmp_path):
+    write_nerfstudio(tmp_path, orbit(5))
+    edit(tmp_path, lambda c: c.update(val_filenames=["images/001.png"]))
+    scene = load_scene(tmp_path, holdout=3)
+    assert [view.name for view in scene.test_views] == ["images/000.png", "images/004.png"]
+    assert [view.name for view in scene.views] == ["images/002.png", "images/003.png"]
+
+
+def test_listed_names_without_a_frame_are_said(nerfstudio):
+    folder, _ = nerfstudio
+    edit(folder, lambda c: c.update(val_filenames=["images/001.png", "images/7.png", "images/8.png"]))
+    scene = load_scene(folder)
+    assert len(scene.views) == 3 and len(scene.test_views) == 1
+    assert scene.warnings == [
+        "transforms.json: 2 of 3 names in val_filenames are of no frame: images/7.png, images/8.png"
+    ]
+
+
+@pytest.mark.parametrize("key", ["train_filenames", "test_filenames"])
+def test_lists_that_leave_nothing_for_training_are_refused(nerfstudio, key):
+    folder, _ = nerfstudio
+    names = [f"{'other' if key == 'train_filenames' else 'images'}/{k:03d}.png" for k in range(4)]
+    edit(folder, lambda c: c.update({key: names}))
+    with pytest.raises(SceneError, match=r"transforms\.json: .*filenames leave none of the 4 frames"):
+        load_scene(folder)
+
+
 def test_photos_without_files_are_skipped_with_a_warning(nerfstudio):
     folder, _ = nerfstudio
     (folder / "images/002.png").unlink()
@@ -164,7 +234,9 @@ def test_photos_of_another_shape_are_refused(nerfstudio):
         (lambda c: c.update(k1=-3.0), "folds over"),
         (lambda c: c.update(frames=[]), "non-empty list 'frames'"),
         (lambda c: c.update(frames={}), "non-empty list 'frames'"),
-        (lambda c: c.update(test_filenames=5), "test_filenames"),
+        (lambda c: c.update(test_filenames=5), "test_filenames is 5, expected a list of file names"),
+        (lambda c: c.update(train_filenames={"a": 1}), "train_filenames is {'a': 1}, expected a list of file names"),
+        (lambda c: c.update(val_filenames=["images/001.png", 7]), r"val_filenames\[1\] is 7, expected a file name"),
         (lambda c: c["frames"].__setitem__(1, 7), r"frames\[1\]: expected an object"),
     ],
 )

@@ -12,7 +12,7 @@ from .assemble import existing, inspect_files, make_views, masks_are_complete
 from .box import find_box, given_box
 from .checks import check_overlap, find_doubles
 from .errors import SceneError
-from .readers import READERS
+from .readers import READERS, colmap
 from .readers.common import photos_in
 from .scene import Scene, View
 
@@ -113,6 +113,7 @@ def _detect(path: Path) -> tuple[Any, Path, list[str]]:
         names = [reader.NAME for reader, _ in matches]
         also = [f"{path} also holds {', '.join(names[1:])}: {names[0]} is read"] if len(names) > 1 else []
         return *matches[0], also
+    colmap.refuse_binary(path)
     wanted = "; ".join(reader.LOOKS_FOR for reader in READERS)
     raise SceneError(f"{path}: no scene found. Looked for: {wanted}. {_what_is_there(path)}")
 
@@ -124,5 +125,6 @@ def _what_is_there(path: Path) -> str:
     if not entries:
         return "Found an empty folder."
     n_photos = len(photos_in(path)) + len(photos_in(path / "images"))
-    poses = " Photos without poses need `uner3d pose` first." if n_photos else ""
-    return f"Found {n_photos} photos and: {', '.join(entries[:8])}{', ...' if len(entries) > 8 else ''}.{poses}"
+    poses = "Photos without poses go through a structure-from-motion program such as COLMAP first, exported as text."
+    found = f"Found {n_photos} photos and: {', '.join(entries[:8])}{', ...' if len(entries) > 8 else ''}."
+    return f"{found} {poses}" if n_photos else found

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SceneError
-from .common import Frame, RawScene, brown_coefficients, first_folder, floats, intrinsics, numbers, read_text
+from .common import Frame, RawScene, brown_coefficients, floats, intrinsics, numbers, read_text
 
 NAME = "COLMAP text"
 LOOKS_FOR = "cameras.txt and images.txt in sparse/0, sparse or the folder itself (COLMAP)"
@@ -31,26 +31,36 @@ def _folders(path: Path) -> tuple[Path, ...]:
 
 
 def find(path: Path) -> Path | None:
-    """The folder with the model. A binary model alone is refused with the command that converts it."""
-    for folder in _folders(path):
-        if (folder / "cameras.txt").is_file() and (folder / "images.txt").is_file():
-            return folder
+    """The folder with the model."""
+    files = ("cameras.txt", "images.txt")
+    return next((folder for folder in _folders(path) if all((folder / file).is_file() for file in files)), None)
+
+
+def refuse_binary(path: Path) -> None:
+    """Refuses a binary model with the command that converts it; for where no format that is read was found."""
     for folder in _folders(path):
         if (folder / "cameras.bin").is_file():
             raise SceneError(
                 f"{folder}: found a binary COLMAP model (cameras.bin), expected text; convert it with "
                 f"`colmap model_converter --input_path {folder} --output_path {folder} --output_type TXT`"
             )
-    return None
 
 
 def read(path: Path, found: Path) -> RawScene:
     """Frames sorted by photo name, since the order in images.txt is arbitrary."""
     lenses = _cameras(found / "cameras.txt")
-    folder = first_folder(path, ("images", "image", ".")) or path / "images"
-    frames = sorted(_images(found / "images.txt", lenses, folder), key=lambda frame: frame.name)
+    frames = sorted(_images(found / "images.txt", lenses), key=lambda frame: frame.name)
+    folder = _photo_folder(path, [frame.name for frame in frames])
+    for frame in frames:
+        frame.image_path = folder / frame.name
     points_file = found / "points3D.txt"
     return RawScene(frames, sparse_points=_points(points_file) if points_file.is_file() else None)
+
+
+def _photo_folder(path: Path, names: list[str]) -> Path:
+    """The folder with most of the photos that the model names: these may lie below it, and others in any of them."""
+    folders = [path / name for name in ("images", "image", ".")]
+    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
 
 
 def _cameras(file: Path) -> dict[str, _Lens]:
@@ -75,7 +85,8 @@ def _cameras(file: Path) -> dict[str, _Lens]:
     return lenses
 
 
-def _images(file: Path, lenses: dict[str, _Lens], folder: Path) -> list[Frame]:
+def _images(file: Path, lenses: dict[str, _Lens]) -> list[Frame]:
+    """The frames in the order of the file; their photos are not looked for yet."""
     lines = [(i, line) for i, line in enumerate(read_text(file).splitlines(), 1) if not line.startswith("#")]
     frames = []
     position = 0
@@ -84,7 +95,7 @@ def _images(file: Path, lenses: dict[str, _Lens], folder: Path) -> list[Frame]:
         if not line.strip():
             position += 1
             continue
-        frames.append(_frame(f"{file}: line {number}", line, lenses, folder))
+        frames.append(_frame(f"{file}: line {number}", line, lenses))
         # The line after each photo lists its 2-D points and may be empty.
         position += 2
     if not frames:
@@ -92,7 +103,7 @@ def _images(file: Path, lenses: dict[str, _Lens], folder: Path) -> list[Frame]:
     return frames
 
 
-def _frame(where: str, line: str, lenses: dict[str, _Lens], folder: Path) -> Frame:
+def _frame(where: str, line: str, lenses: dict[str, _Lens]) -> Frame:
     words = line.strip().split(maxsplit=9)
     if len(words) != 10:
         raise SceneError(f"{where}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, found {line[:60]!r}")
@@ -102,7 +113,7 @@ def _frame(where: str, line: str, lenses: dict[str, _Lens], folder: Path) -> Fra
     K, width, height, distortion = lenses[words[8]]
     cam_from_world = np.concatenate([_rotation(pose[:4], where), pose[4:, None]], axis=1)
     where = f"{where} ({words[9]})"
-    return Frame(words[9], folder / words[9], K, cam_from_world, where, width, height, distortion)
+    return Frame(words[9], Path(words[9]), K, cam_from_world, where, width, height, distortion)
 
 
 def _rotation(quaternion: np.ndarray, where: str) -> np.ndarray:

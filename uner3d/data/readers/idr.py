@@ -7,6 +7,7 @@ the normalised scene to the world; it serves as the box where nothing better is 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,13 @@ def _load(found: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(found, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SceneError(f"{found}: cannot be read as an npz archive of arrays: {error}") from error
 
 
 def _upper_rows(matrix: np.ndarray, where: str, what: str) -> np.ndarray:
     """The first three rows (3, 4) of a 3 x 4 or 4 x 4 matrix."""
-    return numbers(matrix[:3] if matrix.ndim else matrix, (3, 4), where, what)
+    return numbers(matrix[:3] if np.ndim(matrix) else matrix, (3, 4), where, what)
 
 
 def _match(photos: list[Path], keys: list[int], found: Path) -> tuple[list[tuple[int, Path]], list[str]]:

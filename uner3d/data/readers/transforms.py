@@ -29,26 +29,44 @@ def find(path: Path) -> Path | None:
 
 
 def read(path: Path, found: Path) -> RawScene:
-    """Training frames of `found`; test frames of transforms_test.json, or those listed as test_filenames."""
+    """Frames of `found` as its lists of names split them; those of transforms_test.json are the test frames instead.
+
+    Trained on are the frames named in train_filenames or, where there is no such list, those not in val_filenames; in
+    either case none of those in test_filenames. Held out for testing are those in test_filenames or, where there is no
+    such list, those in val_filenames that are not trained on. What is left over is not used.
+    """
     content = _load(found)
-    names = content.get("test_filenames") or []
-    if not isinstance(names, list):
-        raise SceneError(f"{found}: expected a list of names 'test_filenames', got {str(names)[:60]}")
-    listed = {str(name) for name in names}
-    entries = list(enumerate(content["frames"]))
-    scene = RawScene(
-        frames=[_frame(found, content, i, e) for i, e in entries if not _is_listed(e, listed)],
-        test_frames=[_frame(found, content, i, e) for i, e in entries if _is_listed(e, listed)],
-    )
-    test = found.parent / "transforms_test.json"
-    if found.name == "transforms_train.json" and test.is_file():
-        content = _load(test)
-        scene.test_frames = [_frame(test, content, i, e) for i, e in enumerate(content["frames"])]
+    frames = [_frame(found, content, i, entry) for i, entry in enumerate(content["frames"])]
+    scene = RawScene([])
+    keys = ("train_filenames", "val_filenames", "test_filenames")
+    train, val, test = (_listed(found, content, key, frames, scene.warnings) for key in keys)
+    training = (train or {frame.image_path for frame in frames} - val) - test
+    scene.frames = [frame for frame in frames if frame.image_path in training]
+    if not scene.frames:
+        raise SceneError(f"{found}: {', '.join(keys)} leave none of the {len(frames)} frames for training")
+    scene.test_frames = [frame for frame in frames if frame.image_path in (test or val - train)]
+    other = found.parent / "transforms_test.json"
+    if found.name == "transforms_train.json" and other.is_file():
+        content = _load(other)
+        scene.test_frames = [_frame(other, content, i, entry) for i, entry in enumerate(content["frames"])]
     return scene
 
 
-def _is_listed(entry: Any, listed: set[str]) -> bool:
-    return bool(listed) and isinstance(entry, dict) and entry.get("file_path") in listed
+def _listed(found: Path, content: dict[str, Any], key: str, frames: list[Frame], warnings: list[str]) -> set[Path]:
+    """The files that a list of names means, none where there is no list; a warning tells which are of no frame."""
+    names = content.get(key) or []
+    if not isinstance(names, list):
+        raise SceneError(f"{found}: {key} is {str(names)[:60]}, expected a list of file names")
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            raise SceneError(f"{found}: {key}[{index}] is {str(name)[:60]}, expected a file name")
+    known = {frame.image_path for frame in frames}
+    files = {name: _resolve(found.parent, name) for name in names}
+    unknown = [name for name, file in files.items() if file not in known]
+    if unknown:
+        some = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        warnings.append(f"{found.name}: {len(unknown)} of {len(files)} names in {key} are of no frame: {some}")
+    return set(files.values())
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""config.json of a run: read as it was written, and what is wrong in it is named."""
+
+import pytest
+
+from uner3d.config import preset_config
+from uner3d.train.checkpoint import load_run_config, write_json
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", r"expected an object of settings, found \[1, 2\]"),
+        ("null", "expected an object of settings, found None"),
+        ('{"rays": "many"}', "rays is 'many', expected int$"),
+        ('{"rays": 8.5}', "rays is 8.5, expected int$"),
+        ('{"rays": null}', "rays is None, expected int$"),
+        ('{"seed": true}', "seed is True, expected int$"),
+        ('{"minutes": "5"}', "minutes is '5', expected float$"),
+        ('{"minutes": false}', "minutes is False, expected float$"),
+        ('{"replay_steps": 1}', "replay_steps is 1, expected bool$"),
+        ('{"masks": ["auto"]}', r"masks is \['auto'\], expected str$"),
+        ('{"steps": 40}', r"steps is 40, expected list\[int\] \| None$"),
+        ('{"steps": [40, 0.5]}', r"steps is \[40, 0.5\], expected list\[int\] \| None$"),
+        ('{"box": [[0, 0, 0], "1"]}', r"box is \[\[0, 0, 0\], '1'\], expected list\[list\[float\]\]"),
+        ('{"rays": 3', "not readable as JSON"),
+        (b"\xff\xfe{", "not readable as text"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(tmp_path, text, message):
+    (tmp_path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        load_run_config(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / "config.json: "))
+
+
+@pytest.mark.parametrize("box", [None, [0, 0, 0, 1, 1, 1.5], [[0, 0, 0], [1, 1, 1.5]]])
+def test_settings_are_read_as_they_were_written(tmp_path, box):
+    written = preset_config("paper", minutes=3, steps=[4, 6], knots=[[2, 0.25]], encoder_weights="here.pth", box=box)
+    write_json(tmp_path / "config.json", written.to_json())
+    assert load_run_config(tmp_path) == written
