@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from uner3d.cloud.surface import SurfaceMaps, raster_rays
@@ -116,3 +119,19 @@ class BallField:
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources) -> Tensor:
         return self.rgb.expand(len(x), 3)
+
+
+def write_ball_scene(folder: Path, n_views: int = 5, width: int = 40, height: int = 30, radius: float = RADIUS) -> Path:
+    """A folder with photos of the ball, as `load_scene` reads it; the alpha channel is the mask."""
+    K = pinhole(width, height, 1.4 * width)
+    content = {"fl_x": K[0, 0], "cx": K[0, 2], "cy": K[1, 2], "w": width, "h": height, "frames": []}
+    folder.mkdir(parents=True)
+    for number, pose in enumerate(ring(n_views)):
+        depth, x = ball_depth(torch.tensor(K).float(), torch.tensor(pose).float(), height, width, radius)
+        pixels = torch.cat([texture(x), (depth > 0)[..., None].float()], -1).clamp(0, 1) * 255 + 0.5
+        Image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / f"{number:03d}.png")
+        world_from_cam = np.linalg.inv(np.concatenate([pose, [[0.0, 0.0, 0.0, 1.0]]]))
+        matrix = world_from_cam * [1.0, -1.0, -1.0, 1.0]  # the y and z axes of OpenGL
+        content["frames"].append({"file_path": f"{number:03d}.png", "transform_matrix": matrix.tolist()})
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder

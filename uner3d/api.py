@@ -24,7 +24,7 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, read_tensors, write_json
+from uner3d.train.checkpoint import load_run_config, read_tensors
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
@@ -73,7 +73,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     Args:
         scene: from :func:`load_scene`.
         preset: "quick", "base", "high" or "paper"; any field of Config can be given as a keyword.
-        run: folder for checkpoints and logs (default: a temporary one).
+        run: folder for checkpoints and logs (default: a temporary one). An earlier run in it is replaced when training
+            begins.
         resume: go on from what ``run`` holds, with its settings but for ``device``, which is the one given now.
         deadline: time.monotonic() by which the steps should be done, or a function of the prepared photos that says
             it; overrides ``minutes``.
@@ -90,13 +91,13 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     config = config or preset_config(preset, **settings)
     config.device = str(device)
     world, frame = prepare(scene, config, device)
-    write_json(run / "scene.json", {
+    record = {
         "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
         "box_source": scene.box_source, "views": [view.name for view in scene.views],
-    })  # fmt: skip
+    }  # fmt: skip
     if callable(deadline):
         deadline = deadline(world)
-    trainer = fit_world(world, config, run, deadline=deadline, resume=resume, progress=progress)
+    trainer = fit_world(world, config, run, deadline=deadline, resume=resume, scene=record, progress=progress)
     return Fitted(config, trainer.model, trainer.grid, world, frame, run)
 
 

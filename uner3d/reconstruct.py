@@ -19,6 +19,7 @@ from uner3d.config import Config
 from uner3d.data import load_scene
 from uner3d.device import describe
 from uner3d.info import git_commit
+from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import load_run_config, write_json
 from uner3d.train.world import World
@@ -101,17 +102,17 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
 
 def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outcome: Outcome, *, resume: bool,
               overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
-    """Check the run folder, read the scene, and only then forget what an earlier run left: (settings, scene). A run
-    that is resumed keeps its settings, but for the device."""
+    """Check the run folder and the encoder's weights and read the scene: (settings, scene). A run that is resumed keeps
+    its settings, but for the device."""
     prepare_run(run, resume=resume, overwrite=overwrite)
     if resume:
         device, config = config.device, load_run_config(run)
         config.device = device
+    elif config.encoder_weights is not None:
+        Model(config)  # a file that cannot be read is found now, not after matching
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
-    if not resume:
-        forget_run(run)
     for warning in scene.warnings:
         warn(stages, outcome, warning)
     return config, scene
@@ -148,12 +149,6 @@ def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
-
-
-def forget_run(run: Path) -> None:
-    """Remove what an earlier run left, once the new one is sure to begin."""
-    for name in ("state.safetensors", "model.safetensors", "surface.safetensors"):
-        (run / name).unlink(missing_ok=True)
 
 
 def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:

@@ -29,6 +29,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         file.write(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
+def take_folder(run: Path, config: Config, scene: dict[str, Any] | None, resume: bool) -> None:
+    """Write config.json and scene.json of a run whose training begins. Unless it resumes, what an earlier run left goes
+    first: at no time do weights stand beside settings that are not theirs."""
+    for name in () if resume else ("state.safetensors", "model.safetensors", "surface.safetensors"):
+        (run / name).unlink(missing_ok=True)
+    write_json(run / "config.json", config.to_json())
+    if scene is not None:
+        write_json(run / "scene.json", scene)
+
+
 def save_model(run: Path, trainer: Trainer) -> None:
     """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
     tensors = dict(trainer.model.state_dict())
