@@ -112,7 +112,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
     scene = scene or load_run_scene(run, config)
     world, frame = prepare(scene, config, place)
     tensors, _ = read_tensors(run / "model.safetensors")
-    model = Model(_without_download(config))
+    model = Model(config, read_weights=False)
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
     model.load_state_dict(tensors)
@@ -226,9 +226,3 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
 def _part(progress: Progress | None, begin: float, share: float) -> Progress | None:
     """Progress of a part of the work, as progress of the whole."""
     return None if progress is None else lambda done: progress(begin + share * done)
-
-
-def _without_download(config: Config) -> Config:
-    import dataclasses
-
-    return dataclasses.replace(config, encoder_weights=None)

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy import ball_photos
 
 from uner3d.config import Config
+from uner3d.model.resnet34 import ResNet34
 from uner3d.train import fit as fit_module
 from uner3d.train.checkpoint import load_run_config, read_tensors
 from uner3d.train.fit import Interrupted, fit
@@ -91,6 +93,19 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, whole, tmp_path, st
     assert trainer.step == 12
     assert model_bytes(tmp_path) == model_bytes(whole)
     assert (tmp_path / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_resuming_needs_no_weights_file(world, tmp_path):
+    """The state holds the weights; that they came from a file still decides that the trunk does not learn."""
+    weights = tmp_path / "weights.safetensors"
+    save_file(ResNet34().state_dict(), weights)
+    pretrained = dict(encoder="resnet34", encoder_weights=str(weights))
+    fit(world, config(**pretrained), tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(world, config(**pretrained), tmp_path / "run", progress=stop_at(6))
+    weights.unlink()
+    fit(world, load_run_config(tmp_path / "run"), tmp_path / "run", resume=True)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
 
 
 def test_resuming_after_a_crash_does_not_repeat_the_log(world, whole, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
             deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
         pace = calibrate(world, config, deadline, trunk_cache)
         config.steps = pace.steps
-    trainer = Trainer.create(config, world, trunk_cache)
+    trainer = Trainer.create(config, world, trunk_cache, read_weights=not resume)
     schedule = Schedule(config, world.photos[1].size[1])
     if resume:
         load_state(run, trainer)
