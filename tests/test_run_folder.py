@@ -1,6 +1,8 @@
 """What a run folder keeps: an earlier run until a new one trains, and its own scene and settings when it goes on."""
 
 import json
+import shutil
+import signal
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from uner3d.config import Config
 from uner3d.data import load_scene
 from uner3d.reconstruct import train_only
 from uner3d.train import fit as fit_module
+from uner3d.train.fit import Interrupted
 
 LEFT = ("config.json", "scene.json", "metrics.jsonl", "state.safetensors", "model.safetensors", "surface.safetensors")
 
@@ -87,3 +90,65 @@ def test_a_new_run_replaces_the_earlier_one(scene, earlier):
     assert not (earlier / "surface.safetensors").exists()
     again = api.load_fitted(earlier, device="cpu").model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in fitted.model.state_dict().items())
+
+
+def stop(*_):
+    """A progress callback that presses Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def stopped(scene, tmp_path):
+    """A run on the scene that was stopped under way."""
+    with pytest.raises(Interrupted):
+        api.fit(load_scene(scene), run=tmp_path / "run", config=small(), progress=stop)
+    return tmp_path / "run"
+
+
+def fewer(folder):
+    """The scene without its last photo."""
+    write_ball_scene(folder)
+    (folder / "004.png").unlink()
+
+
+def smaller(folder):
+    """A scene whose photos have the same names."""
+    write_ball_scene(folder, radius=0.4)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (lambda folder: write_ball_scene(folder, n_views=6), ["expected 5 views", "got 6", "not in the run: 005.png"]),
+        (fewer, ["expected 5 views", "got 4", "only in the run: 004.png"]),
+        (smaller, ["box: expected [[-"]),
+    ],
+)
+def test_another_scene_is_no_scene_to_go_on_with(scene, stopped, tmp_path, other, named):
+    folder, before = tmp_path / "other", contents(stopped)
+    other(folder)
+    with pytest.raises(ValueError) as refused:
+        train_only(folder, stopped, small(), resume=True, quiet=True)
+    words = [str(stopped / "scene.json"), str(scene), str(folder), *named]
+    assert [word for word in words if word not in str(refused.value)] == []
+    with pytest.raises(ValueError, match="scene.json"):
+        api.fit(load_scene(folder), run=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def test_a_scene_that_moved_goes_on(scene, stopped, tmp_path, capsys):
+    moved = shutil.copytree(scene, tmp_path / "moved")
+    train_only(moved, stopped, small(), resume=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning" in said and "other photos" in said
+    assert json.loads((stopped / "scene.json").read_text())["path"] == str(moved)
+    assert (stopped / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("content", "said"), [("{", "JSON"), ("{}", "'path'"), ("[]", "'path'")])
+def test_a_scene_file_that_is_no_runs_is_named(scene, stopped, content, said):
+    (stopped / "scene.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"scene\.json: .*{said}"):
+        train_only(scene, stopped, small(), resume=True, quiet=True)
+    with pytest.raises(ValueError, match=rf"scene\.json: .*{said}"):
+        api.load_run_scene(stopped, small())

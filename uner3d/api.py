@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,10 +23,11 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, read_tensors
+from uner3d.train.checkpoint import load_run_config, load_scene_record, read_tensors
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
+from uner3d.train.resume import check_scene
 from uner3d.train.world import World
 
 Progress = Callable[[float], None]
@@ -81,6 +81,7 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
 
     Raises:
         Interrupted: after Ctrl-C, with everything saved.
+        ValueError: the run to go on with began with other photos, or its files are damaged.
         RuntimeError: ``device`` asks for CUDA, which cannot be used here; the message says why.
     """
     device = resolve_device(config.device if config else settings.get("device") or "auto")
@@ -88,6 +89,7 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     run.mkdir(parents=True, exist_ok=True)
     if resume:
         config = load_run_config(run)
+        check_scene(run, scene)
     config = config or preset_config(preset, **settings)
     config.device = str(device)
     world, frame = prepare(scene, config, device)
@@ -122,10 +124,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
 
 def load_run_scene(run: Path, config: Config):
     """The scene that a run was trained on, with the box it had then."""
-    path = run / "scene.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
-    saved = json.loads(path.read_text())
+    saved = load_scene_record(run)
     return load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                       box=saved["box"])  # fmt: skip
 

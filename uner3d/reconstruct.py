@@ -22,6 +22,7 @@ from uner3d.info import git_commit
 from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import load_run_config, write_json
+from uner3d.train.resume import resume_warnings
 from uner3d.train.world import World
 
 LEAST_TRAINING = 0.5  # of the budget, whatever the rest takes
@@ -113,7 +114,7 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
-    for warning in scene.warnings:
+    for warning in [*scene.warnings, *(resume_warnings(run, scene) if resume else ())]:
         warn(stages, outcome, warning)
     return config, scene
 

@@ -110,7 +110,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def load_run_config(run: Path) -> Config:
     """The settings of a run folder."""
-    path = Path(run) / "config.json"
+    return read_config(_file_of_run(run, "config.json"))
+
+
+def load_scene_record(run: Path) -> dict[str, Any]:
+    """scene.json of a run folder: path, format, box, box_source and names of the views. ValueError names the file and
+    what is wrong with it, such as a scene's own file of that name."""
+    path = _file_of_run(run, "scene.json")
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
+    for name, kind in (("path", str), ("box", list), ("views", list)):
+        if not isinstance(values, dict) or not isinstance(values.get(name), kind):
+            raise ValueError(f"{path}: expected {name!r} of a run's scene; written by another program?")
+    return values
+
+
+def _file_of_run(run: Path, name: str) -> Path:
+    path = Path(run) / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
-    return read_config(path)
+    return path
