@@ -152,3 +152,31 @@ def test_a_scene_file_that_is_no_runs_is_named(scene, stopped, content, said):
         train_only(scene, stopped, small(), resume=True, quiet=True)
     with pytest.raises(ValueError, match=rf"scene\.json: .*{said}"):
         api.load_run_scene(stopped, small())
+
+
+def said_on_resuming(run, scene, options: list[str], monkeypatch, capsys) -> str:
+    """What the command line says before it would train."""
+    monkeypatch.setattr(api, "fit", lambda *_, **__: None)
+    assert main(["train", str(scene), "-o", str(run), "--resume", *options]) == 0
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--minutes", "20"], ["minutes = 20.0 (the run has 5.0)"]),
+        (["--steps", "90", "--seed", "3"], ["seed = 3 (the run has 0)", "steps = [", "(the run has [2, 2])"]),
+        (["--preset", "quick"], ["preset = 'quick' (the run has 'base')"]),
+        (["--preset", "high", "--minutes", "7"], ["preset = 'high'", "minutes = 7.0 (the run has 5.0)"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_settings_that_a_resumed_run_does_not_take_are_named(scene, stopped, options, named, monkeypatch, capsys):
+    said = said_on_resuming(stopped, scene, options, monkeypatch, capsys)
+    assert "warning: --resume" in said and [words for words in named if words not in said] == []
+    assert "rays" not in said  # of the preset alone
+
+
+@pytest.mark.parametrize("options", [[], ["--device", "cpu"], ["--minutes", "5"]], ids=" ".join)
+def test_resuming_with_the_settings_of_the_run_warns_of_nothing(scene, stopped, options, monkeypatch, capsys):
+    assert "warning" not in said_on_resuming(stopped, scene, options, monkeypatch, capsys)

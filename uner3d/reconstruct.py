@@ -106,15 +106,16 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
     """Check the run folder and the encoder's weights and read the scene: (settings, scene). A run that is resumed keeps
     its settings, but for the device."""
     prepare_run(run, resume=resume, overwrite=overwrite)
+    given = config
     if resume:
-        device, config = config.device, load_run_config(run)
-        config.device = device
+        config = load_run_config(run)
+        config.device = given.device
     elif config.encoder_weights is not None:
         Model(config)  # a file that cannot be read is found now, not after matching
     with stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
-    for warning in [*scene.warnings, *(resume_warnings(run, scene) if resume else ())]:
+    for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:
         warn(stages, outcome, warning)
     return config, scene
 

@@ -1,4 +1,4 @@
-"""What a run that goes on is held against: the scene that it began with."""
+"""What a run that goes on is held against: the scene and the settings that it began with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from uner3d.config import Config, preset_config
 
 from .checkpoint import load_scene_record
 
@@ -33,11 +35,26 @@ def check_scene(run: Path, scene) -> dict[str, Any]:
     return saved
 
 
-def resume_warnings(run: Path, scene) -> list[str]:
-    """What is worth a warning where a run goes on with ``scene``, a sentence each. Raises what check_scene raises."""
+def resume_warnings(run: Path, scene, given: Config, used: Config) -> list[str]:
+    """What is worth a warning where a run goes on with ``scene`` and its settings ``used`` although others are given, a
+    sentence each. Raises what check_scene raises."""
+    warnings = []
     before, now = check_scene(run, scene)["path"], str(Path(scene.path).resolve())
-    moved = f"the run began with {before} and goes on with {now}: wrong if these are other photos with the same names"
-    return [moved] if before != now else []
+    if before != now:
+        warnings.append(f"the run began with {before} and goes on with {now}: "
+                        "wrong if these are other photos with the same names")  # fmt: skip
+    if unused := ignored_settings(given, used):
+        warnings.append(f"--resume goes on with the settings of {run / 'config.json'}; not used: {', '.join(unused)}")
+    return warnings
+
+
+def ignored_settings(given: Config, used: Config) -> list[str]:
+    """The settings that were given and are not those of the run, but for the device, which may change. What is as the
+    given preset has it counts as not given: a command says nothing of most settings."""
+    default = preset_config(given.preset).to_json() | {"preset": Config.preset}
+    values, theirs = given.to_json(), used.to_json()
+    return [f"{name} = {value!r} (the run has {theirs[name]!r})" for name, value in values.items()
+            if name != "device" and value not in (default[name], theirs[name])]  # fmt: skip
 
 
 def _difference(theirs: list[str], ours: list[str]) -> str:
