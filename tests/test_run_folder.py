@@ -10,9 +10,10 @@ from toy import write_ball_scene
 
 from uner3d import api
 from uner3d.cli import main
+from uner3d.cloud.generate import EmptyCloud
 from uner3d.config import Config
 from uner3d.data import load_scene
-from uner3d.reconstruct import train_only
+from uner3d.reconstruct import reconstruct, train_only
 from uner3d.train import fit as fit_module
 from uner3d.train.fit import Interrupted
 
@@ -180,3 +181,15 @@ def test_settings_that_a_resumed_run_does_not_take_are_named(scene, stopped, opt
 @pytest.mark.parametrize("options", [[], ["--device", "cpu"], ["--minutes", "5"]], ids=" ".join)
 def test_resuming_with_the_settings_of_the_run_warns_of_nothing(scene, stopped, options, monkeypatch, capsys):
     assert "warning" not in said_on_resuming(stopped, scene, options, monkeypatch, capsys)
+
+
+def test_a_cloud_of_an_earlier_run_goes_where_this_one_finds_none(scene, tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise EmptyCloud("the views agree on nothing")
+
+    monkeypatch.setattr(api, "write_to", none)
+    monkeypatch.setattr("uner3d.report.reconstruction.write_reconstruction_report", lambda *_: None)
+    (tmp_path / "cloud.ply").write_bytes(b"of another run")
+    outcome = reconstruct(scene, tmp_path, small(extract_samples=4, refine=0), overwrite=True, quiet=True)
+    assert outcome.metrics["points"] == 0 and not (tmp_path / "cloud.ply").exists()
+    assert any("agree on nothing" in sentence and "cloud.ply" in sentence for sentence in outcome.warnings)

@@ -70,7 +70,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
                                  progress=lambda share: update(share, ""))  # fmt: skip
         outcome.metrics |= {"points": cloud.n_points, "spacing": cloud.spacing}
     except EmptyCloud as error:
-        warn(stages, outcome, f"no cloud was written: {error}")
+        warn(stages, outcome, f"no cloud was written{forget_cloud(out / 'cloud.ply')}: {error}")
         outcome.metrics["points"] = 0
     if scene.test_views:
         with stages.stage("held-out") as update:
@@ -151,6 +151,15 @@ def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
+
+
+def forget_cloud(path: Path) -> str:
+    """Remove the cloud of an earlier run, which would stand beside a report that knows of none; how a warning says it.
+    It was to be replaced anyway."""
+    if not path.exists():
+        return ""
+    path.unlink()
+    return f", and {path} of an earlier run was removed"
 
 
 def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:
