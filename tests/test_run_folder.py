@@ -193,3 +193,19 @@ def test_a_cloud_of_an_earlier_run_goes_where_this_one_finds_none(scene, tmp_pat
     outcome = reconstruct(scene, tmp_path, small(extract_samples=4, refine=0), overwrite=True, quiet=True)
     assert outcome.metrics["points"] == 0 and not (tmp_path / "cloud.ply").exists()
     assert any("agree on nothing" in sentence and "cloud.ply" in sentence for sentence in outcome.warnings)
+
+
+@pytest.mark.parametrize("given", ["", "transforms.json"], ids=["folder", "file"])
+@pytest.mark.parametrize("command", ["train", "reconstruct"])
+def test_the_folder_of_a_scene_is_no_run_folder(scene, tmp_path, monkeypatch, capsys, command, given):
+    """A run writes a scene.json, and a synthetic scene has its truth in one."""
+    folder = shutil.copytree(scene, tmp_path / "run")
+    (folder / "scene.json").write_text("the truth")
+    before = contents(folder)
+    monkeypatch.setattr("uner3d.reconstruct.load_scene", None)  # refused before that
+    out = folder if command == "train" else tmp_path
+    assert main([command, str(folder / given), "-o", str(out), "--overwrite", "--quiet"]) == 1
+    assert f"{folder}: expected a folder of the run's own" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="expected a folder of the run's own"):
+        api.fit(load_scene(folder / given), run=folder, config=small())
+    assert contents(folder) == before

@@ -23,7 +23,7 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, load_scene_record, read_tensors
+from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record, read_tensors
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
@@ -81,7 +81,7 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
 
     Raises:
         Interrupted: after Ctrl-C, with everything saved.
-        ValueError: the run to go on with began with other photos, or its files are damaged.
+        ValueError: the run to go on with began with other photos, or its files are damaged; ``run`` is the scene's.
         RuntimeError: ``device`` asks for CUDA, which cannot be used here; the message says why.
     """
     device = resolve_device(config.device if config else settings.get("device") or "auto")
@@ -90,6 +90,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     if resume:
         config = load_run_config(run)
         check_scene(run, scene)
+    else:
+        check_own_folder(run, scene.path)
     config = config or preset_config(preset, **settings)
     config.device = str(device)
     world, frame = prepare(scene, config, device)

@@ -21,7 +21,7 @@ from uner3d.device import describe
 from uner3d.info import git_commit
 from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
-from uner3d.train.checkpoint import load_run_config, write_json
+from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
 from uner3d.train.resume import resume_warnings
 from uner3d.train.world import World
 
@@ -105,6 +105,8 @@ def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outco
               overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
     """Check the run folder and the encoder's weights and read the scene: (settings, scene). A run that is resumed keeps
     its settings, but for the device."""
+    if not resume:
+        check_own_folder(run, scene_path)
     prepare_run(run, resume=resume, overwrite=overwrite)
     given = config
     if resume:

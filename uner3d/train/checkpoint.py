@@ -29,6 +29,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         file.write(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
+def check_own_folder(run: Path, scene_path: Path | str) -> None:
+    """Refuse the scene's folder as that of a run: both may have a scene.json. Raises ValueError."""
+    path = Path(scene_path).resolve()
+    if run.resolve() == (path.parent if path.is_file() else path):
+        raise ValueError(f"{run}: expected a folder of the run's own, got that of the scene, whose files would be lost")
+
+
 def take_folder(run: Path, config: Config, scene: dict[str, Any] | None, resume: bool) -> None:
     """Write config.json and scene.json of a run whose training begins. Unless it resumes, what an earlier run left goes
     first: at no time do weights stand beside settings that are not theirs."""
