@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,3 +210,18 @@ def test_the_folder_of_a_scene_is_no_run_folder(scene, tmp_path, monkeypatch, ca
     with pytest.raises(ValueError, match="expected a folder of the run's own"):
         api.fit(load_scene(folder / given), run=folder, config=small())
     assert contents(folder) == before
+
+
+def test_an_output_folder_that_cannot_be_written_is_found_at_once(scene, earlier, monkeypatch, capsys):
+    """Although the run folder in it can. The tests may run as root, whom permissions do not bind."""
+    write, out = Path.write_bytes, earlier.parent
+
+    def read_only(path: Path, content: bytes) -> int:
+        if path.parent == out:
+            raise PermissionError(13, "Permission denied", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    monkeypatch.setattr("uner3d.reconstruct.load_scene", None)
+    assert main(["reconstruct", str(scene), "-o", str(out), "--overwrite", "--quiet"]) == 1
+    assert f"-o {out}: cannot be written (Permission denied)" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     begin = time.monotonic()
     run = out / "run"
     stages, outcome = Stages(quiet), Outcome()
-    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
+    config, scene = begin_run(scene_path, run, out, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         budget = config.minutes * 60
         n_test = sum(view.camera.width * view.camera.height for view in scene.test_views)
@@ -95,19 +95,19 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
     """Load a scene and fit it, writing the run folder; the whole budget goes to training."""
     begin = time.monotonic()
     stages, outcome = Stages(quiet), Outcome()
-    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
+    config, scene = begin_run(scene_path, run, run, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         return api.fit(scene, run=run, config=config, resume=resume, deadline=begin + 60 * config.minutes,
                        progress=training_bar(update))  # fmt: skip
 
 
-def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outcome: Outcome, *, resume: bool,
-              overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
-    """Check the run folder and the encoder's weights and read the scene: (settings, scene). A run that is resumed keeps
-    its settings, but for the device."""
+def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: Stages, outcome: Outcome, *,
+              resume: bool, overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
+    """Check the folders of the run and of what is written besides and the encoder's weights, and read the scene:
+    (settings, scene). A run that is resumed keeps its settings, but for the device."""
     if not resume:
         check_own_folder(run, scene_path)
-    prepare_run(run, resume=resume, overwrite=overwrite)
+    prepare_run(run, out, resume=resume, overwrite=overwrite)
     given = config
     if resume:
         config = load_run_config(run)
@@ -136,23 +136,24 @@ def seconds_after_training(world: World, test_megapixels: float, budget: float) 
     return 8 + passes * (8 + 3.5 * megapixels + 14 * shown) + 6 * shown + held_out
 
 
-def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the run folder and check that it can be written, before hours are spent.
+def prepare_run(run: Path, out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the run folder and check that it and ``out`` can be written, before hours are spent.
 
-    Raises OSError where it cannot be written, FileExistsError where a run lies there already.
+    Raises OSError where one cannot be written, FileExistsError where a run lies there already.
     """
     state = run / "state.safetensors"
     if resume and not state.is_file():
         raise FileNotFoundError(f"--resume: {state} does not exist; nothing to resume")
     if state.is_file() and not (resume or overwrite):
         raise FileExistsError(f"{run} already holds a run; go on with --resume, or replace it with --overwrite")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        probe = run / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
+    for folder in (out, run):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"-o {folder}: cannot be written ({error.strerror or error})") from error
 
 
 def forget_cloud(path: Path) -> str:
