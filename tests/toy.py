@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from uner3d.cloud.surface import SurfaceMaps, raster_rays
+from uner3d.config import Config
 from uner3d.data.scene import Camera
 from uner3d.model.field import Sources
 from uner3d.train.photos import PhotoSet, UnitFrame
@@ -135,3 +136,10 @@ def write_ball_scene(folder: Path, n_views: int = 5, width: int = 40, height: in
         content["frames"].append({"file_path": f"{number:03d}.png", "transform_matrix": matrix.tolist()})
     (folder / "transforms.json").write_text(json.dumps(content))
     return folder
+
+
+def small_config(**overrides) -> Config:
+    """4 steps of next to nothing."""
+    values = dict(steps=[2, 2], rays=32, samples=4, sources=2, octaves=3, grid=16, prior_loss=0.0, geometric_loss=0.0,
+                  idw_loss=0.0, precision="float32", device="cpu")  # fmt: skip
+    return Config(**(values | overrides))

@@ -24,8 +24,8 @@ from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
 from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record, read_tensors
+from uner3d.train.fit import before_training, prepare, return_free_memory
 from uner3d.train.fit import fit as fit_world
-from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
 from uner3d.train.resume import check_scene
 from uner3d.train.world import World
@@ -80,7 +80,7 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
             it; overrides ``minutes``.
 
     Raises:
-        Interrupted: after Ctrl-C, with everything saved.
+        Interrupted: after Ctrl-C, with everything saved; KeyboardInterrupt where it came before the first step.
         ValueError: the run to go on with began with other photos, or its files are damaged; ``run`` is the scene's.
         RuntimeError: ``device`` asks for CUDA, which cannot be used here; the message says why.
     """
@@ -94,7 +94,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
         check_own_folder(run, scene.path)
     config = config or preset_config(preset, **settings)
     config.device = str(device)
-    world, frame = prepare(scene, config, device)
+    with before_training():
+        world, frame = prepare(scene, config, device)
     record = {
         "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
         "box_source": scene.box_source, "views": [view.name for view in scene.views],

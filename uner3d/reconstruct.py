@@ -22,6 +22,7 @@ from uner3d.info import git_commit
 from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
+from uner3d.train.fit import before_training
 from uner3d.train.resume import resume_warnings
 from uner3d.train.world import World
 
@@ -114,7 +115,7 @@ def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: St
         config.device = given.device
     elif config.encoder_weights is not None:
         Model(config)  # a file that cannot be read is found now, not after matching
-    with stages.stage("load"):
+    with before_training(), stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
     for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:

@@ -129,8 +129,9 @@ def test_a_second_ctrl_c_acts_at_once(world, tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         fit(world, config(), tmp_path, progress=impatient)
+    assert "before training" not in str(stopped.value)
 
 
 def test_the_seed_matters(world, whole, tmp_path):

@@ -17,7 +17,7 @@ from uner3d.model.feature_cache import FeatureCache
 
 from .checkpoint import load_state, save_model, save_state, take_folder, write_json
 from .hull import carve
-from .pace import calibrate
+from .pace import Pace, calibrate
 from .photos import PhotoSet, UnitFrame, border_colour
 from .schedule import Schedule
 from .step_log import StepLog
@@ -62,20 +62,11 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     on_cpu = world.device.type == "cpu"
     if on_cpu:
         flush_denormals()
-    if config.precision == "auto":
-        config.precision = faster_precision() if on_cpu else "float32"
-    if config.prior_loss > 0:
-        world.prior = find_prior(world, config.seed)
-    trunk_cache, pace = FeatureCache(), None
-    if config.steps is None:
-        if deadline is None:
-            deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
-        pace = calibrate(world, config, deadline, trunk_cache)
-        config.steps = pace.steps
-    trainer = Trainer.create(config, world, trunk_cache, read_weights=not resume)
-    schedule = Schedule(config, world.photos[1].size[1])
-    if resume:
-        load_state(run, trainer)
+    with before_training():
+        trainer, pace = set_up(world, config, deadline, read_weights=not resume)
+        schedule = Schedule(config, world.photos[1].size[1])
+        if resume:
+            load_state(run, trainer)
     with _deferred_interrupt() as interrupted, _begin(run, trainer, scene, resume) as log:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
@@ -101,6 +92,32 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     trainer.model.freeze_encoder()
     trainer.model.eval()
     return trainer
+
+
+def set_up(world: World, config: Config, deadline: float | None, read_weights: bool) -> tuple[Trainer, Pace | None]:
+    """A trainer that has made no step, and the pace of one whose steps have to be found; what ``config`` leaves open is
+    settled in it, and the prior in the world."""
+    if config.precision == "auto":
+        config.precision = faster_precision() if world.device.type == "cpu" else "float32"
+    if config.prior_loss > 0:
+        world.prior = find_prior(world, config.seed)
+    trunk_cache, pace = FeatureCache(), None
+    if config.steps is None:
+        if deadline is None:
+            deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
+        pace = calibrate(world, config, deadline, trunk_cache)
+        config.steps = pace.steps
+    return Trainer.create(config, world, trunk_cache, read_weights), pace
+
+
+@contextlib.contextmanager
+def before_training() -> Iterator[None]:
+    """Give a Ctrl-C that comes while there is nothing to save a message that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped before training began: nothing was saved or replaced; "
+                                "the same command starts again") from None  # fmt: skip
 
 
 def flush_denormals() -> None:
