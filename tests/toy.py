@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from uner3d.cloud.surface import SurfaceMaps, raster_rays
+from uner3d.config import Config
 from uner3d.data.scene import Camera
 from uner3d.model.field import Sources
 from uner3d.train.photos import PhotoSet, UnitFrame
@@ -116,3 +120,26 @@ class BallField:
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources) -> Tensor:
         return self.rgb.expand(len(x), 3)
+
+
+def write_ball_scene(folder: Path, n_views: int = 5, width: int = 40, height: int = 30, radius: float = RADIUS) -> Path:
+    """A folder with photos of the ball, as `load_scene` reads it; the alpha channel is the mask."""
+    K = pinhole(width, height, 1.4 * width)
+    content = {"fl_x": K[0, 0], "cx": K[0, 2], "cy": K[1, 2], "w": width, "h": height, "frames": []}
+    folder.mkdir(parents=True)
+    for number, pose in enumerate(ring(n_views)):
+        depth, x = ball_depth(torch.tensor(K).float(), torch.tensor(pose).float(), height, width, radius)
+        pixels = torch.cat([texture(x), (depth > 0)[..., None].float()], -1).clamp(0, 1) * 255 + 0.5
+        Image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / f"{number:03d}.png")
+        world_from_cam = np.linalg.inv(np.concatenate([pose, [[0.0, 0.0, 0.0, 1.0]]]))
+        matrix = world_from_cam * [1.0, -1.0, -1.0, 1.0]  # the y and z axes of OpenGL
+        content["frames"].append({"file_path": f"{number:03d}.png", "transform_matrix": matrix.tolist()})
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder
+
+
+def small_config(**overrides) -> Config:
+    """4 steps of next to nothing."""
+    values = dict(steps=[2, 2], rays=32, samples=4, sources=2, octaves=3, grid=16, prior_loss=0.0, geometric_loss=0.0,
+                  idw_loss=0.0, precision="float32", device="cpu")  # fmt: skip
+    return Config(**(values | overrides))

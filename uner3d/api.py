@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,10 +23,11 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import load_run_config, read_tensors, write_json
+from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record, read_tensors
+from uner3d.train.fit import before_training, prepare, return_free_memory
 from uner3d.train.fit import fit as fit_world
-from uner3d.train.fit import prepare, return_free_memory
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
+from uner3d.train.resume import check_scene
 from uner3d.train.world import World
 
 Progress = Callable[[float], None]
@@ -73,13 +73,15 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     Args:
         scene: from :func:`load_scene`.
         preset: "quick", "base", "high" or "paper"; any field of Config can be given as a keyword.
-        run: folder for checkpoints and logs (default: a temporary one).
+        run: folder for checkpoints and logs (default: a temporary one). An earlier run in it is replaced when training
+            begins.
         resume: go on from what ``run`` holds, with its settings but for ``device``, which is the one given now.
         deadline: time.monotonic() by which the steps should be done, or a function of the prepared photos that says
             it; overrides ``minutes``.
 
     Raises:
-        Interrupted: after Ctrl-C, with everything saved.
+        Interrupted: after Ctrl-C, with everything saved; KeyboardInterrupt where it came before the first step.
+        ValueError: the run to go on with began with other photos, or its files are damaged; ``run`` is the scene's.
         RuntimeError: ``device`` asks for CUDA, which cannot be used here; the message says why.
     """
     device = resolve_device(config.device if config else settings.get("device") or "auto")
@@ -87,16 +89,20 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     run.mkdir(parents=True, exist_ok=True)
     if resume:
         config = load_run_config(run)
+        check_scene(run, scene)
+    else:
+        check_own_folder(run, scene.path)
     config = config or preset_config(preset, **settings)
     config.device = str(device)
-    world, frame = prepare(scene, config, device)
-    write_json(run / "scene.json", {
+    with before_training():
+        world, frame = prepare(scene, config, device)
+    record = {
         "path": str(Path(scene.path).resolve()), "format": scene.format, "box": scene.box.tolist(),
         "box_source": scene.box_source, "views": [view.name for view in scene.views],
-    })  # fmt: skip
+    }  # fmt: skip
     if callable(deadline):
         deadline = deadline(world)
-    trainer = fit_world(world, config, run, deadline=deadline, resume=resume, progress=progress)
+    trainer = fit_world(world, config, run, deadline=deadline, resume=resume, scene=record, progress=progress)
     return Fitted(config, trainer.model, trainer.grid, world, frame, run)
 
 
@@ -111,7 +117,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
     scene = scene or load_run_scene(run, config)
     world, frame = prepare(scene, config, place)
     tensors, _ = read_tensors(run / "model.safetensors")
-    model = Model(_without_download(config))
+    model = Model(config, read_weights=False)
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
     model.load_state_dict(tensors)
@@ -121,10 +127,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
 
 def load_run_scene(run: Path, config: Config):
     """The scene that a run was trained on, with the box it had then."""
-    path = run / "scene.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
-    saved = json.loads(path.read_text())
+    saved = load_scene_record(run)
     return load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                       box=saved["box"])  # fmt: skip
 
@@ -225,9 +228,3 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
 def _part(progress: Progress | None, begin: float, share: float) -> Progress | None:
     """Progress of a part of the work, as progress of the whole."""
     return None if progress is None else lambda done: progress(begin + share * done)
-
-
-def _without_download(config: Config) -> Config:
-    import dataclasses
-
-    return dataclasses.replace(config, encoder_weights=None)

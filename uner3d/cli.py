@@ -201,8 +201,8 @@ def main(argv: list[str] | None = None) -> int:
     except Interrupted as stopped:
         print(f"uner3d: {stopped}\ngo on with: {_resume_command(arguments)}", file=sys.stderr)
         return 130
-    except KeyboardInterrupt:
-        print("uner3d: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"uner3d: {str(stopped) or 'stopped'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, ImportError, EmptyCloud) as error:
         print(f"uner3d: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -19,8 +19,11 @@ from uner3d.config import Config
 from uner3d.data import load_scene
 from uner3d.device import describe
 from uner3d.info import git_commit
+from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
-from uner3d.train.checkpoint import load_run_config, write_json
+from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
+from uner3d.train.fit import before_training
+from uner3d.train.resume import resume_warnings
 from uner3d.train.world import World
 
 LEAST_TRAINING = 0.5  # of the budget, whatever the rest takes
@@ -48,7 +51,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
     begin = time.monotonic()
     run = out / "run"
     stages, outcome = Stages(quiet), Outcome()
-    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
+    config, scene = begin_run(scene_path, run, out, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         budget = config.minutes * 60
         n_test = sum(view.camera.width * view.camera.height for view in scene.test_views)
@@ -68,7 +71,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
                                  progress=lambda share: update(share, ""))  # fmt: skip
         outcome.metrics |= {"points": cloud.n_points, "spacing": cloud.spacing}
     except EmptyCloud as error:
-        warn(stages, outcome, f"no cloud was written: {error}")
+        warn(stages, outcome, f"no cloud was written{forget_cloud(out / 'cloud.ply')}: {error}")
         outcome.metrics["points"] = 0
     if scene.test_views:
         with stages.stage("held-out") as update:
@@ -93,26 +96,29 @@ def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = Fa
     """Load a scene and fit it, writing the run folder; the whole budget goes to training."""
     begin = time.monotonic()
     stages, outcome = Stages(quiet), Outcome()
-    config, scene = begin_run(scene_path, run, config, stages, outcome, resume=resume, overwrite=overwrite)
+    config, scene = begin_run(scene_path, run, run, config, stages, outcome, resume=resume, overwrite=overwrite)
     with stages.stage("train") as update:
         return api.fit(scene, run=run, config=config, resume=resume, deadline=begin + 60 * config.minutes,
                        progress=training_bar(update))  # fmt: skip
 
 
-def begin_run(scene_path: Path, run: Path, config: Config, stages: Stages, outcome: Outcome, *, resume: bool,
-              overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
-    """Check the run folder, read the scene, and only then forget what an earlier run left: (settings, scene). A run
-    that is resumed keeps its settings, but for the device."""
-    prepare_run(run, resume=resume, overwrite=overwrite)
+def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: Stages, outcome: Outcome, *,
+              resume: bool, overwrite: bool) -> tuple[Config, Any]:  # fmt: skip
+    """Check the folders of the run and of what is written besides and the encoder's weights, and read the scene:
+    (settings, scene). A run that is resumed keeps its settings, but for the device."""
+    if not resume:
+        check_own_folder(run, scene_path)
+    prepare_run(run, out, resume=resume, overwrite=overwrite)
+    given = config
     if resume:
-        device, config = config.device, load_run_config(run)
-        config.device = device
-    with stages.stage("load"):
+        config = load_run_config(run)
+        config.device = given.device
+    elif config.encoder_weights is not None:
+        Model(config)  # a file that cannot be read is found now, not after matching
+    with before_training(), stages.stage("load"):
         scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
                            box=config.box)  # fmt: skip
-    if not resume:
-        forget_run(run)
-    for warning in scene.warnings:
+    for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:
         warn(stages, outcome, warning)
     return config, scene
 
@@ -131,29 +137,33 @@ def seconds_after_training(world: World, test_megapixels: float, budget: float) 
     return 8 + passes * (8 + 3.5 * megapixels + 14 * shown) + 6 * shown + held_out
 
 
-def prepare_run(run: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the run folder and check that it can be written, before hours are spent.
+def prepare_run(run: Path, out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the run folder and check that it and ``out`` can be written, before hours are spent.
 
-    Raises OSError where it cannot be written, FileExistsError where a run lies there already.
+    Raises OSError where one cannot be written, FileExistsError where a run lies there already.
     """
     state = run / "state.safetensors"
     if resume and not state.is_file():
         raise FileNotFoundError(f"--resume: {state} does not exist; nothing to resume")
     if state.is_file() and not (resume or overwrite):
         raise FileExistsError(f"{run} already holds a run; go on with --resume, or replace it with --overwrite")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        probe = run / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"-o {run}: cannot be written ({error.strerror or error})") from error
+    for folder in (out, run):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"-o {folder}: cannot be written ({error.strerror or error})") from error
 
 
-def forget_run(run: Path) -> None:
-    """Remove what an earlier run left, once the new one is sure to begin."""
-    for name in ("state.safetensors", "model.safetensors", "surface.safetensors"):
-        (run / name).unlink(missing_ok=True)
+def forget_cloud(path: Path) -> str:
+    """Remove the cloud of an earlier run, which would stand beside a report that knows of none; how a warning says it.
+    It was to be replaced anyway."""
+    if not path.exists():
+        return ""
+    path.unlink()
+    return f", and {path} of an earlier run was removed"
 
 
 def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:

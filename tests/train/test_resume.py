@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy import ball_photos
 
 from uner3d.config import Config
+from uner3d.model.resnet34 import ResNet34
 from uner3d.train import fit as fit_module
 from uner3d.train.checkpoint import load_run_config, read_tensors
 from uner3d.train.fit import Interrupted, fit
@@ -93,6 +95,19 @@ def test_interrupted_and_resumed_equals_uninterrupted(world, whole, tmp_path, st
     assert (tmp_path / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
+def test_resuming_needs_no_weights_file(world, tmp_path):
+    """The state holds the weights; that they came from a file still decides that the trunk does not learn."""
+    weights = tmp_path / "weights.safetensors"
+    save_file(ResNet34().state_dict(), weights)
+    pretrained = dict(encoder="resnet34", encoder_weights=str(weights))
+    fit(world, config(**pretrained), tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(world, config(**pretrained), tmp_path / "run", progress=stop_at(6))
+    weights.unlink()
+    fit(world, load_run_config(tmp_path / "run"), tmp_path / "run", resume=True)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+
+
 def test_resuming_after_a_crash_does_not_repeat_the_log(world, whole, tmp_path, monkeypatch):
     """A crash comes steps after the last saved state: the steps in between are done, and logged, again."""
     monkeypatch.setattr(fit_module, "SAVE_EVERY_SECONDS", 0.0)
@@ -114,8 +129,9 @@ def test_a_second_ctrl_c_acts_at_once(world, tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         fit(world, config(), tmp_path, progress=impatient)
+    assert "before training" not in str(stopped.value)
 
 
 def test_the_seed_matters(world, whole, tmp_path):

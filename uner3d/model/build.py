@@ -16,19 +16,23 @@ from .resnet34 import FoldedResNet34
 
 class Model(nn.Module):
     """An encoder and a field. ``encode`` makes the sources that condition every prediction; ``encode_views`` does so
-    for views of a photo set, and keeps what a frozen encoder, or its frozen trunk, makes of them."""
+    for views of a photo set, and keeps what a frozen encoder, or its frozen trunk, makes of them.
 
-    def __init__(self, config: Config, trunk_cache: FeatureCache | None = None) -> None:
+    Without ``read_weights`` the file of encoder weights is left alone: for a model whose saved state holds them.
+    """
+
+    def __init__(self, config: Config, trunk_cache: FeatureCache | None = None, read_weights: bool = True) -> None:
         super().__init__()
+        weights = config.encoder_weights if read_weights else None
         self.encoder: nn.Module
         self.field: FieldModule
         if config.model == "paper":
             from .paper import PaperEncoder, PaperField
 
-            self.encoder = PaperEncoder(config.encoder_weights)
+            self.encoder = PaperEncoder(weights)
             self.field = PaperField(self.encoder.channels, config.octaves)
         elif config.encoder == "resnet34":
-            self.encoder = FoldedResNet34(config.encoder_weights)
+            self.encoder = FoldedResNet34(weights, freeze=config.encoder_weights is not None)
             self.field = BaseField(self.encoder.channels, config.octaves)
         else:
             self.encoder = PyramidEncoder()

@@ -29,6 +29,24 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         file.write(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
+def check_own_folder(run: Path, scene_path: Path | str) -> None:
+    """Refuse the scene's folder as that of a run: both may have a scene.json. Raises ValueError."""
+    path = Path(scene_path).resolve()
+    if run.resolve() == (path.parent if path.is_file() else path):
+        raise ValueError(f"{run}: expected a folder of the run's own, got that of the scene, whose files would be lost")
+
+
+def take_folder(run: Path, config: Config, scene: dict[str, Any] | None, resume: bool) -> None:
+    """Write config.json and scene.json of a run whose training begins. Unless it resumes, what an earlier run left goes
+    first: at no time do weights stand beside settings that are not theirs."""
+    earlier = ("state.safetensors", "model.safetensors", "surface.safetensors", "cloud.ply")
+    for name in () if resume else earlier:
+        (run / name).unlink(missing_ok=True)
+    write_json(run / "config.json", config.to_json())
+    if scene is not None:
+        write_json(run / "scene.json", scene)
+
+
 def save_model(run: Path, trainer: Trainer) -> None:
     """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
     tensors = dict(trainer.model.state_dict())
@@ -100,7 +118,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def load_run_config(run: Path) -> Config:
     """The settings of a run folder."""
-    path = Path(run) / "config.json"
+    return read_config(_file_of_run(run, "config.json"))
+
+
+def load_scene_record(run: Path) -> dict[str, Any]:
+    """scene.json of a run folder: path, format, box, box_source and names of the views. ValueError names the file and
+    what is wrong with it, such as a scene's own file of that name."""
+    path = _file_of_run(run, "scene.json")
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
+    for name, kind in (("path", str), ("box", list), ("views", list)):
+        if not isinstance(values, dict) or not isinstance(values.get(name), kind):
+            raise ValueError(f"{path}: expected {name!r} of a run's scene; written by another program?")
+    return values
+
+
+def _file_of_run(run: Path, name: str) -> Path:
+    path = Path(run) / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train` or `reconstruct`")
-    return read_config(path)
+    return path

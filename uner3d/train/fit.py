@@ -8,15 +8,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from uner3d.config import Config
 from uner3d.model.feature_cache import FeatureCache
 
-from .checkpoint import load_state, save_model, save_state, write_json
+from .checkpoint import load_state, save_model, save_state, take_folder, write_json
 from .hull import carve
-from .pace import calibrate
+from .pace import Pace, calibrate
 from .photos import PhotoSet, UnitFrame, border_colour, refuse_tiny
 from .schedule import Schedule
 from .step_log import StepLog
@@ -46,9 +47,11 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
 
 
 def fit(world: World, config: Config, run: Path, *, deadline: float | None = None, resume: bool = False,
+        scene: dict[str, Any] | None = None,
         progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Trainer:  # fmt: skip
     """Train where the world's tensors lie, writing ``run``/{config.json, metrics.jsonl, model.safetensors,
-    state.safetensors}.
+    state.safetensors} and, where ``scene`` is its content, scene.json. What an earlier run left there is replaced when
+    the first step is about to be made: matching and calibration can still fail, or be stopped.
 
     ``deadline`` (time.monotonic()) is what step counts are calibrated for where ``config.steps`` is None, and corrected
     twice in the coarse stage, where it ends and three times after; otherwise only steps count. ``resume`` goes on from
@@ -60,23 +63,12 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     on_cpu = world.device.type == "cpu"
     if on_cpu:
         flush_denormals()
-    if config.precision == "auto":
-        config.precision = faster_precision() if on_cpu else "float32"
-    if config.prior_loss > 0:
-        world.prior = find_prior(world, config.seed)
-    trunk_cache, pace = FeatureCache(), None
-    if config.steps is None:
-        if deadline is None:
-            deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
-        pace = calibrate(world, config, deadline, trunk_cache)
-        config.steps = pace.steps
-    trainer = Trainer.create(config, world, trunk_cache)
-    schedule = Schedule(config, world.photos[1].size[1])
-    if resume:
-        load_state(run, trainer)
-    write_json(run / "config.json", config.to_json())
-    log = StepLog(run / "metrics.jsonl", world.device, trainer.step if resume else None)
-    with log, _deferred_interrupt() as interrupted:
+    with before_training():
+        trainer, pace = set_up(world, config, deadline, read_weights=not resume)
+        schedule = Schedule(config, world.photos[1].size[1])
+        if resume:
+            load_state(run, trainer)
+    with _deferred_interrupt() as interrupted, _begin(run, trainer, scene, resume) as log:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
             if pace and (corrected := pace.corrected(trainer.step, schedule.progress(trainer.step))):
@@ -101,6 +93,32 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     trainer.model.freeze_encoder()
     trainer.model.eval()
     return trainer
+
+
+def set_up(world: World, config: Config, deadline: float | None, read_weights: bool) -> tuple[Trainer, Pace | None]:
+    """A trainer that has made no step, and the pace of one whose steps have to be found; what ``config`` leaves open is
+    settled in it, and the prior in the world."""
+    if config.precision == "auto":
+        config.precision = faster_precision() if world.device.type == "cpu" else "float32"
+    if config.prior_loss > 0:
+        world.prior = find_prior(world, config.seed)
+    trunk_cache, pace = FeatureCache(), None
+    if config.steps is None:
+        if deadline is None:
+            deadline = time.monotonic() + config.minutes * 60 * TRAINING_SHARE
+        pace = calibrate(world, config, deadline, trunk_cache)
+        config.steps = pace.steps
+    return Trainer.create(config, world, trunk_cache, read_weights), pace
+
+
+@contextlib.contextmanager
+def before_training() -> Iterator[None]:
+    """Give a Ctrl-C that comes while there is nothing to save a message that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped before training began: nothing was saved or replaced; "
+                                "the same command starts again") from None  # fmt: skip
 
 
 def flush_denormals() -> None:
@@ -130,6 +148,12 @@ def faster_precision() -> str:
             times.append(time.perf_counter() - begin)
         seconds[name] = min(times)
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
+
+
+def _begin(run: Path, trainer: Trainer, scene: dict[str, Any] | None, resume: bool) -> StepLog:
+    """Make the folder that of this run; its log."""
+    take_folder(run, trainer.config, scene, resume)
+    return StepLog(run / "metrics.jsonl", trainer.world.device, trainer.step if resume else None)
 
 
 def _group_length(step: int, schedule: Schedule, config: Config) -> int:

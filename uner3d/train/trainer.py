@@ -54,10 +54,12 @@ class Trainer:
     graphs: StepGraphs | None = None
 
     @staticmethod
-    def create(config: Config, world: World, trunk_cache: FeatureCache | None = None) -> Trainer:
-        """A fresh trainer, its weights drawn from the seed; one with the same seed may share its trunk's features."""
+    def create(config: Config, world: World, trunk_cache: FeatureCache | None = None,
+               read_weights: bool = True) -> Trainer:  # fmt: skip
+        """A fresh trainer, its weights drawn from the seed and, with ``read_weights``, the encoder's from their file;
+        one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
-        model = Model(config, trunk_cache).to(world.device)
+        model = Model(config, trunk_cache, read_weights).to(world.device)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         if world.prior is not None:
             points = world.prior.points(world.photos[world.prior.reduction])
