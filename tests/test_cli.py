@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from uner3d.cli import _resume_command, main
+from uner3d.cli import SynthArguments, _resume_command, main
 from uner3d.config import PRESETS
 from uner3d.data.synthetic import SynthOptions
 from uner3d.options import FitOptions
@@ -94,8 +94,9 @@ def test_an_unknown_option_is_refused(scene, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--points", "0"], ["--points", "0", "at least 1"]),
+        (["--points", "0"], ["--points", "got 0", "expected 1 to"]),
         (["--points", "-5"], ["--points", "-5"]),
+        (["--points", "3000000000"], ["--points", "3000000000", "2,147,483,647"]),
         (["--spacing", "0"], ["--spacing", "positive"]),
         (["--spacing", "nan"], ["--spacing", "nan"]),
         (["--spacing", "inf"], ["--spacing", "inf"]),
@@ -161,6 +162,8 @@ def test_cloud_checks_density_and_name_first(tmp_path, refused):
     assert "--points" in refused("cloud", run, "-o", tmp_path / "a.ply", "--points", "0")
     assert "both" in refused("cloud", run, "-o", tmp_path / "a.ply", "--points", "9", "--spacing", "1")
     assert "a.xyz" in refused("cloud", run, "-o", tmp_path / "a.xyz")
+    (tmp_path / "b.ply").mkdir()
+    assert "b.ply" in refused("cloud", run, "-o", tmp_path / "b.ply")
 
 
 def test_eval_of_a_file_that_is_no_cloud(tmp_path, refused):
@@ -183,6 +186,9 @@ def test_the_command_that_resumes():
 
 def test_synth_takes_the_shape_by_its_place_too(tmp_path, refused):
     assert "'teapot'" in refused("synth", "teapot", "-o", tmp_path / "s")
+    assert "once, got mug and bowl" in refused("synth", "mug", "-o", tmp_path / "s", "--shape", "bowl")
+    options = SynthArguments(tmp_path, mesh="mug").options()
+    assert options == SynthOptions(tmp_path, "mug") and type(options) is SynthOptions
 
 
 def test_a_cloud_that_cannot_be_written_is_refused_before_it_is_made(tmp_path, refused, monkeypatch):

@@ -67,6 +67,23 @@ def test_no_weights_of_the_earlier_run_stand_beside_new_settings(scene, earlier)
     assert main(["train", str(scene), "-o", str(earlier), "--resume"]) == 1
 
 
+def test_a_cloud_beside_no_run_stays(scene, tmp_path):
+    run = tmp_path / "mine"
+    run.mkdir()
+    (run / "cloud.ply").write_bytes(b"work of a night")
+    train_only(scene, run, small_config(), quiet=True)
+    assert (run / "cloud.ply").read_bytes() == b"work of a night"
+
+
+def test_a_run_is_opened_with_the_photos_it_began_with_alone(scene, earlier):
+    """As when a reader takes other photos for training than the version that wrote the run."""
+    train_only(scene, earlier, small_config(), overwrite=True, quiet=True)
+    record = json.loads((earlier / "scene.json").read_text())
+    (earlier / "scene.json").write_text(json.dumps(record | {"views": [*record["views"], "one more"]}))
+    with pytest.raises(ValueError, match="only in the run: one more"):
+        api.load_fitted(earlier)
+
+
 def test_a_new_run_replaces_the_earlier_one(scene, earlier):
     fitted = train_only(scene, earlier, small_config(), overwrite=True, quiet=True)
     assert b"work of a night" not in contents(earlier).values()

@@ -128,8 +128,10 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
 def load_run_scene(run: Path, config: Config):
     """The scene that a run was trained on, with the box it had then."""
     saved = load_scene_record(run)
-    return load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
-                      box=saved["box"])  # fmt: skip
+    scene = load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
+                       box=saved["box"])  # fmt: skip
+    check_scene(run, scene)
+    return scene
 
 
 def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:

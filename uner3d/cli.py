@@ -27,7 +27,8 @@ def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: O
                 spacing: float | None = None) -> None:  # fmt: skip
     """Turn a folder of posed photos into a coloured point cloud and a report.
 
-    Writes OUT/cloud.ply, OUT/report.html, OUT/metrics.json and OUT/run/. Ctrl-C saves; go on with --resume.
+    Writes OUT/cloud.ply, OUT/report.html, OUT/metrics.json and OUT/run/. Ctrl-C while training saves; go on with
+    --resume.
 
     Args:
         scene: Folder of posed photos: nerfstudio / instant-ngp / Blender transforms.json, COLMAP text, IDR / NeuS DTU
@@ -81,9 +82,10 @@ def cloud(run: Scene, out: OutOrDefault = None, points: int | None = None, spaci
 
     if out is not None:
         check_ply_target(out)
-    out = out or run / "cloud.ply"
     stages = Stages()
     fitted = api.load_fitted(run, device=device)
+    if out is None:
+        check_ply_target(out := run / "cloud.ply")
     with stages.stage("cloud") as update:
         result = api.write_to(fitted, out, points=points, spacing=spacing, progress=lambda share: update(share, ""))
     print(f"{out}: {result.n_points:,} points, {result.spacing:.4g} apart")
@@ -95,14 +97,14 @@ def render(run: Scene, out: OutOrDefault = None, views: Literal["test", "train"]
 
     Args:
         run: Run folder.
-        out: Folder for the pictures. Default: renders in the run folder.
+        out: Folder for the pictures. Default: renders/test or renders/train in the run folder.
         views: The held-out photos, or those it was trained on.
         device: auto, cpu, cuda or cuda:N.
     """
     from uner3d.evaluate import render_views
     from uner3d.progress import Stages
 
-    out = out or run / "renders"
+    out = out or run / "renders" / views
     with Stages().once_begun("render") as update:
         n_pictures = render_views(run, out, views, device, lambda share: update(share, ""))
     print(f"{n_pictures} pictures in {out}")
@@ -135,23 +137,30 @@ def evaluate(target: Scene, gt: Path | None = None,
 
 @dataclasses.dataclass
 class SynthArguments(SynthOptions):
-    """Make posed photos of a known object, with the exact truth beside them."""
+    """The options, as the command takes them."""
 
     output: Out
     """Folder to write the scene to."""
     mesh: tyro.conf.Positional[str | None] = None
     """A mesh file, or the name of a shape: the same as --shape."""
 
+    def options(self) -> SynthOptions:
+        """Without what only the command knows. Raises ValueError where both forms of the shape are given."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(SynthOptions)}
+        if self.mesh is not None and self.shape not in (SynthOptions.shape, self.mesh):
+            raise ValueError(f"--shape: expected the shape once, got {self.mesh} and {self.shape}")
+        return SynthOptions(**values | {"shape": self.mesh or self.shape})
+
 
 def synth(scene: tyro.conf.OmitArgPrefixes[SynthArguments]) -> None:
     """Make posed photos of a known object, with the exact truth beside them."""
-    scene.shape = scene.mesh or scene.shape
     from uner3d.data.synthetic.generate import check_options, run
     from uner3d.progress import Stages
 
-    check_options(scene)  # before a bar is shown
+    options = scene.options()
+    check_options(options)  # before a bar is shown
     with Stages().stage("synth") as update:
-        folder = run(scene, lambda done, total, what: update(done / max(total, 1), what))
+        folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
     print(folder)
 
 

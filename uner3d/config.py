@@ -108,9 +108,12 @@ def read_config(path: Path) -> Config:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is of the type that a field is declared with; whole numbers are floats, too."""
+    """Whether a value from JSON is of the type that a field is declared with; a whole number may be written as either
+    kind of number."""
     if get_origin(kind) is list:
         return isinstance(value, list) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if get_args(kind):
         return any(_is_a(value, one) for one in get_args(kind))
+    if kind is int and type(value) is float:
+        return value.is_integer()
     return type(value) is kind or (kind is float and type(value) is int)

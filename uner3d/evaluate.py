@@ -54,9 +54,9 @@ def chamfer(target: Path, gt: Path | None) -> dict[str, Any]:
     if gt is None:
         gt = _truth_of_run(target)
     if (gt / "scene.json").is_file():
-        return chamfer_metrics(read_ply(ply), gt)
+        return {"cloud": str(ply)} | chamfer_metrics(read_ply(ply), gt)
     if gt.is_file():
-        return chamfer_between(read_ply(ply), read_ply(gt))
+        return {"cloud": str(ply)} | chamfer_between(read_ply(ply), read_ply(gt))
     raise FileNotFoundError(f"--gt {gt}: expected a folder with scene.json and gt_points.ply, or a .ply file")
 
 
@@ -74,7 +74,7 @@ def cloud_images(target: Path, gt: Path | None) -> dict[str, Any]:
         scene = api.load_run_scene(run, load_run_config(run))
     else:
         raise ValueError(f"--gt: expected a scene folder with held-out photos, since {target} belongs to no run")
-    return cloud_image_metrics(read_ply(ply), scene, _true_footprint(Path(scene.path)))
+    return {"cloud": str(ply)} | cloud_image_metrics(read_ply(ply), scene, _true_footprint(Path(scene.path)))
 
 
 def render_views(run: Path, out: Path, which: str, device: str = "auto",

@@ -10,6 +10,7 @@ from typing import Literal
 
 from uner3d.config import Config, preset_config
 
+MOST_POINTS = 2**31 - 1  # what a cloud may hold
 Preset = Literal["quick", "base", "high", "paper"]
 
 
@@ -83,8 +84,8 @@ def fit_config(options: FitOptions) -> Config:
 
 def check_density(points: int | None, spacing: float | None) -> None:
     """Refuse what is no density of a cloud."""
-    if points is not None and points < 1:
-        raise ValueError(f"--points: expected at least 1, got {points}")
+    if points is not None and not 1 <= points <= MOST_POINTS:
+        raise ValueError(f"--points: expected 1 to {MOST_POINTS:,}, got {points}")
     if spacing is not None and not 0 < spacing < math.inf:
         raise ValueError(f"--spacing: expected a positive length in scene units, got {spacing}")
     if points is not None and spacing is not None:
@@ -93,7 +94,7 @@ def check_density(points: int | None, spacing: float | None) -> None:
 
 def check_ply_target(path: Path) -> None:
     """Refuse what cannot become a PLY file; its folder is made."""
-    if path.suffix.lower() != ".ply":
+    if path.suffix.lower() != ".ply" or path.is_dir():
         raise ValueError(f"-o {path}: expected the name of a .ply file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

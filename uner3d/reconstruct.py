@@ -158,12 +158,12 @@ def prepare_run(run: Path, out: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def forget_cloud(path: Path) -> str:
-    """Remove the cloud of an earlier run, which would stand beside a report that knows of none; how a warning says it.
-    It was to be replaced anyway."""
+    """Remove an earlier cloud, which would stand beside a report that knows of none; how a warning says it. It was to
+    be replaced anyway."""
     if not path.exists():
         return ""
     path.unlink()
-    return f", and {path} of an earlier run was removed"
+    return f", and the earlier {path} was removed"
 
 
 def warn(stages: Stages, outcome: Outcome, sentence: str) -> None:

@@ -10,6 +10,8 @@
 
 namespace uner3d::cpu {
 
+constexpr std::int64_t kMostGreyPixels = std::int64_t(1) << 24;  // on a side, which a float must tell apart
+
 // Where the points of a tile fall in a map of one channel: the upper left of four pixels that lie in the map, and how
 // far right of it and below it a point lies. Beyond the outermost centres that is less than 0, or 1 and more.
 template <class T>
@@ -49,7 +51,10 @@ template <class T>
 void read_grey_pairs(const T* map, std::int64_t width, GreyTaps<T>& taps) {
   using Pair = typename Lanes<T, 2>::type;
   const auto copy = [](const T* a, const T* b, T* to) {
-    store(to, __builtin_shufflevector(load<Pair>(a), load<Pair>(b), 0, 1, 2, 3));
+    if constexpr (4 * sizeof(T) <= kVectorBytes)
+      store(to, __builtin_shufflevector(load<Pair>(a), load<Pair>(b), 0, 1, 2, 3));
+    else
+      store(to, load<Pair>(a)), store(to + 2, load<Pair>(b));
     __asm__ volatile("" ::: "memory");
   };
   const T* const below = map + width;
@@ -97,8 +102,7 @@ struct GreyTile {
 template <class T>
 void write_four_views(const GreyTile<T>& from, std::int64_t n_views, T* values, bool* valid) {
   using V = typename Lanes<T, 4>::type;
-  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first view is the lowest byte");
-  std::uint32_t flags[kTile];
+  std::uint32_t flags[kTile];  // the first view is the lowest byte
 #pragma omp simd
   for (int p = 0; p < kTile; ++p)
     flags[p] = static_cast<std::uint32_t>(from.seen[0][p] | from.seen[1][p] << 8 | from.seen[2][p] << 16 |
@@ -120,7 +124,7 @@ void write_four_views(const GreyTile<T>& from, std::int64_t n_views, T* values, 
 template <class T>
 void write_grey_tile(const GreyTile<T>& from, int n_points, int n_of_views, std::int64_t n_views, T* values,
                      bool* valid) {
-  if constexpr (4 * sizeof(T) <= kVectorBytes)
+  if constexpr (4 * sizeof(T) <= kVectorBytes && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
     if (n_points == kTile && n_of_views == kGreyViews) return write_four_views(from, n_views, values, valid);
   if (n_views == 1) {
     std::copy(from.values[0], from.values[0] + n_points, values);

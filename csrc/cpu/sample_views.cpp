@@ -92,7 +92,8 @@ template <class T>
 void sample_views_forward(const SampleViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views);
   const bool any_pixel = a.views.height * a.views.width > 0;
-  const bool grey = a.n_channels == 1 && a.views.n_views > 0 && std::min(a.views.width, a.views.height) > 1;
+  const auto [least_side, most_side] = std::minmax(a.views.width, a.views.height);
+  const bool grey = a.n_channels == 1 && a.views.n_views > 0 && least_side > 1 && most_side <= kMostGreyPixels;
   const bool colour = a.n_channels == 3 && any_pixel;
   constexpr bool kFitsVector = 4 * sizeof(T) <= kVectorBytes;
   prefer_huge_pages(a.values, static_cast<std::size_t>(a.n_points * a.views.n_views * a.n_channels) * sizeof(T));

@@ -225,7 +225,7 @@ def test_what_a_view_does_not_see_is_zero_whatever_its_maps_hold(isa, n_channels
 @pytest.mark.parametrize("size", [(1, 5), (5, 1), (2, 2), (6, 9)])
 @pytest.mark.parametrize("n_views", [1, 3, 4, 5, 8, 9])
 def test_one_channel_in_any_number_of_views(isa, n_views, size, dtype):
-    """Its points go in tiles and its views in fours, where both are full."""
+    """Its points go in tiles and its views in fours, where both are full; maps of one row or column go another way."""
     inputs = sample_inputs(n_views, *size, 1, 150, dtype)
     values, valid = ops.sample_views(*inputs)
     want, want_valid = reference.sample_views(*(t.double() for t in inputs))
@@ -243,3 +243,18 @@ def test_beyond_the_outermost_centres_the_edge_pixel_counts_alone(isa, n_channel
     values, valid = ops.sample_views(maps, torch.eye(3)[None], torch.eye(3, 4)[None], points)
     assert valid.all()
     assert torch.equal(values[:, 0], maps[0, [0, 0, 3, 3], [0, 4, 0, 4]].repeat(9, 1))
+    maps = torch.full((1, 4, 5, n_channels), torch.nan)
+    maps[0, 0], maps[0, :, 4] = 2.0, 3.0
+    points = torch.tensor([[1.7, 0.3, 1.0], [2.5, 0.1, 1], [4.8, 1.3, 1], [4.9, 2.9, 1]]).repeat(9, 1)
+    values, _ = ops.sample_views(maps, torch.eye(3)[None], torch.eye(3, 4)[None], points)
+    assert torch.equal(values[:, 0], torch.tensor([2.0, 2, 3, 3]).repeat(9)[:, None].expand(-1, n_channels))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 5)])
+@pytest.mark.parametrize("n_views", [1, 4])
+def test_points_that_are_not_seen_read_nothing_beyond_the_maps(isa, n_views, size):
+    maps = at_the_end_of_memory(torch.ones(n_views, *size, 1))
+    far = [[1e30, 1e30, 1.0], [-1e30, 5, 1], [1, 1, 0.0], [1, 1, -1], [torch.nan, 1, 1], [torch.inf, torch.inf, 1]]
+    K, pose = torch.eye(3).expand(n_views, 3, 3), torch.eye(3, 4).expand(n_views, 3, 4)
+    values, valid = ops.sample_views(maps, K, pose, torch.tensor(far).repeat(11, 1))
+    assert not valid.any() and (values == 0).all()

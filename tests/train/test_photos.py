@@ -26,8 +26,8 @@ def test_unit_frame_of_a_box():
 
 def test_photos_that_are_too_small_are_refused():
     with pytest.raises(ValueError, match="at least 12 pixels on a side, got 40 x 11 .* --downscale"):
-        refuse_tiny(PhotoSet([plain(40, 11)], UnitFrame(UNIT_BOX)))
-    refuse_tiny(PhotoSet([plain(12, 12)], UnitFrame(UNIT_BOX)))
+        refuse_tiny([plain(40, 30), plain(40, 11)])
+    refuse_tiny([plain(12, 12)])
 
 
 def test_unit_frame_keeps_projections():

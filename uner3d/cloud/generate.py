@@ -54,8 +54,8 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
         radius = mean * 0.85
         expected = expected_count(quads, radius)
         if expected > MOST_POINTS:
-            raise ValueError(f"spacing: expected at most {MOST_POINTS:,} points, got {spacing} scene units: about "
-                             f"{expected:.1g}")  # fmt: skip
+            raise ValueError(f"spacing: expected at most {MOST_POINTS:,} points, got {mean * frame.half:.3g} scene "
+                             f"units: about {expected:.1g}")  # fmt: skip
         count, masks = thin(quads, radius)
     wanted = min(count, n_points) if n_points is not None else count
     written, seen = 0, 0

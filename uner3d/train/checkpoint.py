@@ -38,10 +38,13 @@ def check_own_folder(run: Path, scene_path: Path | str) -> None:
 
 def take_folder(run: Path, config: Config, scene: dict[str, Any] | None, resume: bool) -> None:
     """Write config.json and scene.json of a run whose training begins. Unless it resumes, what an earlier run left goes
-    first: at no time do weights stand beside settings that are not theirs."""
-    earlier = ("state.safetensors", "model.safetensors", "surface.safetensors", "cloud.ply")
-    for name in () if resume else earlier:
-        (run / name).unlink(missing_ok=True)
+    first: at no time do weights stand beside settings that are not theirs. A cloud goes only where there was a run that
+    it can have come from."""
+    weights = [run / "state.safetensors", run / "model.safetensors"]
+    made_of_them = [run / "surface.safetensors", run / "cloud.ply", *(run / "renders").glob("*/*.png")]
+    if not resume and any(path.is_file() for path in weights):
+        for path in (*weights, *made_of_them):
+            path.unlink(missing_ok=True)
     write_json(run / "config.json", config.to_json())
     if scene is not None:
         write_json(run / "scene.json", scene)
@@ -129,10 +132,19 @@ def load_scene_record(run: Path) -> dict[str, Any]:
         values = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
-    for name, kind in (("path", str), ("box", list), ("views", list)):
-        if not isinstance(values, dict) or not isinstance(values.get(name), kind):
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not readable as text ({error})") from error
+    content = values if isinstance(values, dict) else {}
+    box, views = content.get("box"), content.get("views")
+    as_expected = {
+        "path": isinstance(content.get("path"), str),
+        "box": isinstance(box, list) and len(box) == 2 and all(isinstance(x, list) and len(x) == 3 for x in box),
+        "views": isinstance(views, list) and all(isinstance(name, str) for name in views),
+    }
+    for name, is_right in as_expected.items():
+        if not is_right:
             raise ValueError(f"{path}: expected {name!r} of a run's scene; written by another program?")
-    return values
+    return content
 
 
 def _file_of_run(run: Path, name: str) -> Path:

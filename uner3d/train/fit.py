@@ -36,8 +36,8 @@ class Interrupted(Exception):
 def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[World, UnitFrame]:
     """Photos as tensors on ``device``, background, carved cells: what training and generation both need."""
     frame = UnitFrame(scene.box)
+    refuse_tiny([*scene.views, *scene.test_views])
     photos = PhotoSet(scene.views, frame, device)
-    refuse_tiny(photos)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
     white = torch.tensor(scene.background or (1.0, 1.0, 1.0), device=device)
     background = white if photos.masks is not None else border_colour(photos)

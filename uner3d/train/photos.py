@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
-LEAST_SIDE = 12  # pixels: less than that no window of matching or of SSIM fits into
+LEAST_SIDE = 12  # pixels: the windows of matching and of SSIM, of up to 11, fit into that
 BARE = 0.06  # difference from a uniform background's colour up to which a pixel shows nothing
 
 
@@ -37,12 +37,13 @@ class UnitFrame:
         return np.asarray(xyz_in_unit, dtype=np.float64) * self.half + self.center
 
 
-def refuse_tiny(photos: PhotoSet) -> None:
+def refuse_tiny(views: Sequence) -> None:
     """Raise ValueError where photos are too small to be compared with anything."""
-    height, width = photos.size
-    if min(height, width) < LEAST_SIDE:
-        raise ValueError(f"photos: expected at least {LEAST_SIDE} pixels on a side, got {width} x {height} as they are "
-                         "used; a smaller --downscale leaves more")  # fmt: skip
+    for view in views:
+        width, height = view.camera.width, view.camera.height
+        if min(width, height) < LEAST_SIDE:
+            raise ValueError(f"{view.name}: expected at least {LEAST_SIDE} pixels on a side, got {width} x {height} as "
+                             "it is used; a smaller --downscale leaves more")  # fmt: skip
 
 
 class PhotoSet:

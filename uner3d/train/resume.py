@@ -17,19 +17,19 @@ MAX_NAMED = 3  # views in a message
 
 
 def check_scene(run: Path, scene) -> dict[str, Any]:
-    """Refuse to go on with photos that are not the run's: ValueError. Returns scene.json; its path may be another one,
+    """Refuse photos that are not the run's: ValueError. Returns scene.json; its path may be another one,
     since a scene may move."""
     saved, path = load_scene_record(run), run / "scene.json"
     names, theirs = [view.name for view in scene.views], saved["views"]
     if names != theirs:
         raise ValueError(
-            f"--resume: {path}: expected {len(theirs)} views, those of {saved['path']}, got {len(names)} of "
+            f"{path}: expected {len(theirs)} views, those of {saved['path']}, got {len(names)} of "
             f"{scene.path} ({_difference(theirs, names)})"
         )
     box = np.array(saved["box"])
     if not np.allclose(scene.box, box, rtol=0, atol=SAME_BOX * (box[1] - box[0]).max()):
         raise ValueError(
-            f"--resume: {path}: box: expected {saved['box']}, that of {saved['path']}, got {scene.box.tolist()} of "
+            f"{path}: box: expected {saved['box']}, that of {saved['path']}, got {scene.box.tolist()} of "
             f"{scene.path}, which is another scene or has changed"
         )
     return saved
@@ -39,8 +39,8 @@ def resume_warnings(run: Path, scene, given: Config, used: Config) -> list[str]:
     """What is worth a warning where a run goes on with ``scene`` and its settings ``used`` although others are given, a
     sentence each. Raises what check_scene raises."""
     warnings = []
-    before, now = check_scene(run, scene)["path"], str(Path(scene.path).resolve())
-    if before != now:
+    before, now = (Path(path).resolve() for path in (check_scene(run, scene)["path"], scene.path))
+    if before not in (now, now.parent) and now != before.parent:  # a folder may be named by its transforms.json
         warnings.append(f"the run began with {before} and goes on with {now}: "
                         "wrong if these are other photos with the same names")  # fmt: skip
     if unused := ignored_settings(given, used):

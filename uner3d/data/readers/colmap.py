@@ -60,7 +60,7 @@ def read(path: Path, found: Path) -> RawScene:
 def _photo_folder(path: Path, names: list[str]) -> Path:
     """The folder with most of the photos that the model names: these may lie below it, and others in any of them."""
     folders = [path / name for name in ("images", "image", ".")]
-    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+    return max(folders, key=lambda folder: (sum((folder / name).is_file() for name in names), folder.is_dir()))
 
 
 def _cameras(file: Path) -> dict[str, _Lens]:

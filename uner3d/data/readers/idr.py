@@ -42,12 +42,17 @@ def read(path: Path, found: Path) -> RawScene:
         frames.append(Frame(photo.name, photo, K, cam_from_world, where, mask_path=mask))
     return RawScene(frames, box_hint=_sphere_box(matrices, keys[0], found), warnings=warnings)
 
+# What unpacking a damaged archive raises; AttributeError is Python 3.10's for an array that is no archive.
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
 
 def _load(found: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(found, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise SceneError(f"{found}: cannot be read as an npz archive of arrays: {error}") from error
 
 
