@@ -245,7 +245,7 @@ def test_beyond_the_outermost_centres_the_edge_pixel_counts_alone(isa, n_channel
     assert torch.equal(values[:, 0], maps[0, [0, 0, 3, 3], [0, 4, 0, 4]].repeat(9, 1))
     maps = torch.full((1, 4, 5, n_channels), torch.nan)
     maps[0, 0], maps[0, :, 4] = 2.0, 3.0
-    points = torch.tensor([[1.7, 0.3, 1.0], [2.5, 0.1, 1], [4.8, 1.3, 1], [4.9, 2.9, 1]]).repeat(9, 1)
+    points = torch.tensor([[1.75, 0.3, 1.0], [2.5, 0.1, 1], [4.8, 1.25, 1], [4.9, 2.75, 1]]).repeat(9, 1)
     values, _ = ops.sample_views(maps, torch.eye(3)[None], torch.eye(3, 4)[None], points)
     assert torch.equal(values[:, 0], torch.tensor([2.0, 2, 3, 3]).repeat(9)[:, None].expand(-1, n_channels))
 
