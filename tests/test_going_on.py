@@ -68,6 +68,17 @@ def test_another_scene_is_no_scene_to_go_on_with(scene, stopped, tmp_path, other
     assert contents(stopped) == before
 
 
+def test_ctrl_c_after_training_prints_the_command_that_goes_on_too(scene, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("uner3d.cli.fit_config", lambda options: small_config())
+    monkeypatch.setattr(api, "surfaces", stop)
+    out = tmp_path / "out"
+    assert main(["reconstruct", str(scene), "-o", str(out), "--quiet"]) == 130
+    said = capsys.readouterr().err
+    assert "stopped after training" in said
+    assert f"go on with: uner3d reconstruct {scene} -o {out} --quiet --resume" in said
+    assert (out / "run" / "model.safetensors").is_file()
+
+
 def test_a_scene_that_moved_goes_on(scene, stopped, tmp_path, capsys):
     moved = shutil.copytree(scene, tmp_path / "moved")
     train_only(moved, stopped, small_config(), resume=True)

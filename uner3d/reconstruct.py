@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from uner3d.info import git_commit
 from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
-from uner3d.train.fit import before_training
+from uner3d.train.fit import Interrupted, before_training
 from uner3d.train.resume import resume_warnings
 from uner3d.train.world import World
 
@@ -60,35 +62,50 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
             return begin + max(LEAST_TRAINING * budget, budget - seconds_after_training(world, n_test / 1e6, budget))
 
         fitted = api.fit(scene, run=run, config=config, resume=resume, deadline=deadline, progress=training_bar(update))
+    with after_training(run):
+        make_cloud(fitted, out / "cloud.ply", points, spacing, stages, outcome)
+        if scene.test_views:
+            with stages.stage("held-out") as update:
+                left = begin + budget - time.monotonic() - REPORT_SECONDS
+                seconds = budget * min(EVALUATION_SHARE, max(left / budget, EVALUATION_SHARE / 3))
+                outcome.held_out = api.evaluate_images(fitted, scene.test_views, seconds,
+                                                       lambda share: update(share, ""))  # fmt: skip
+        outcome.metrics |= summary(scene, fitted, outcome, stages, command)
+        write_json(out / "metrics.json", _finite(outcome.metrics))
+        with stages.stage("report"):
+            from uner3d.report.reconstruction import write_reconstruction_report
+
+            write_reconstruction_report(out, scene, fitted, outcome, command, stages.seconds, read_curves(run))
+        outcome.metrics["seconds"] = {name: round(value, 2) for name, value in stages.seconds.items()}
+        outcome.metrics["seconds_total"] = round(time.monotonic() - begin, 2)
+        write_json(out / "metrics.json", _finite(outcome.metrics))
+    return outcome
+
+
+def make_cloud(fitted: api.Fitted, path: Path, points: int | None, spacing: float | None, stages: Stages,
+               outcome: Outcome) -> None:  # fmt: skip
+    """Write the cloud and what there is to say of it; where no point is agreed on, that is a warning."""
     with stages.stage("surface") as update:
-        maps, agreed = api.surfaces(fitted, lambda share: update(share, ""))
-    doubt = disagreement_warning(maps, agreed)
+        doubt = disagreement_warning(*api.surfaces(fitted, lambda share: update(share, "")))
     if doubt:
         warn(stages, outcome, doubt)
     try:
         with stages.stage("cloud") as update:
-            cloud = api.write_to(fitted, out / "cloud.ply", points=points, spacing=spacing,
+            cloud = api.write_to(fitted, path, points=points, spacing=spacing,
                                  progress=lambda share: update(share, ""))  # fmt: skip
         outcome.metrics |= {"points": cloud.n_points, "spacing": cloud.spacing}
     except EmptyCloud as error:
-        warn(stages, outcome, f"no cloud was written{forget_cloud(out / 'cloud.ply')}: {error}")
+        warn(stages, outcome, f"no cloud was written{forget_cloud(path)}: {error}")
         outcome.metrics["points"] = 0
-    if scene.test_views:
-        with stages.stage("held-out") as update:
-            left = begin + budget - time.monotonic() - REPORT_SECONDS
-            seconds = budget * min(EVALUATION_SHARE, max(left / budget, EVALUATION_SHARE / 3))
-            outcome.held_out = api.evaluate_images(fitted, scene.test_views, seconds,
-                                                   lambda share: update(share, ""))  # fmt: skip
-    outcome.metrics |= summary(scene, fitted, outcome, stages, command)
-    write_json(out / "metrics.json", _finite(outcome.metrics))
-    with stages.stage("report"):
-        from uner3d.report.reconstruction import write_reconstruction_report
 
-        write_reconstruction_report(out, scene, fitted, outcome, command, stages.seconds, read_curves(run))
-    outcome.metrics["seconds"] = {name: round(value, 2) for name, value in stages.seconds.items()}
-    outcome.metrics["seconds_total"] = round(time.monotonic() - begin, 2)
-    write_json(out / "metrics.json", _finite(outcome.metrics))
-    return outcome
+
+@contextlib.contextmanager
+def after_training(run: Path) -> Iterator[None]:
+    """A Ctrl-C from here on costs what is made of the field, and not the field."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped after training; the field is saved in {run}") from None
 
 
 def train_only(scene_path: Path, run: Path, config: Config, *, resume: bool = False, overwrite: bool = False,

@@ -30,7 +30,7 @@ TRAINING_SHARE = 0.66  # of the time that is left after loading; the rest is for
 
 
 class Interrupted(Exception):
-    """Training was stopped by Ctrl-C after saving; the message says how to resume."""
+    """A run was stopped by Ctrl-C after saving; it can go on. The message says where it was."""
 
 
 def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[World, UnitFrame]:
