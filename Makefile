@@ -10,9 +10,8 @@ demo: $(VENV)/.installed
 	$(BIN)/uner3d synth --output out/demo/scene --n-train 24 --n-test 4 --width 320 --height 240 --supersampling 2 --n-points 60000 --overwrite
 	$(BIN)/uner3d reconstruct out/demo/scene -o out/demo --minutes 3 --overwrite
 
-# In two processes: the longest tests compile or fit, and wait for their last part alone.
 test: $(VENV)/.tested
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest
 
 # The package is installed, not run from the checkout, so that the tests see what a user gets; with the tools of the
 # tests at once, since installing it twice would compile it twice.

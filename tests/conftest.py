@@ -18,20 +18,11 @@ def gpu_problem() -> str:
     return _native.cuda.cuda_problem()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(process_group(item.path)))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     problem = gpu_problem() if marked else ""
     for item in marked if problem else ():
         item.add_marker(pytest.mark.skip(reason=f"gpu: {problem}"))
-
-
-def process_group(path: Path) -> str:
-    """Which tests share a process where there are several: those of a file, and all that need the host's CUDA build."""
-    return "host_cuda" if path.name.endswith("_on_host.py") else str(path)
 
 
 @pytest.fixture(scope="session")
