@@ -87,14 +87,19 @@ def preset_config(preset: str, **overrides: Any) -> Config:
     return Config(**values)
 
 
-def read_config(path: Path) -> Config:
-    """Read config.json; ValueError names the file, the field that is wrong, its value and what was expected."""
+def read_json(path: Path) -> Any:
+    """The content of a file of a run; ValueError names one that is damaged."""
     try:
-        values = json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not readable as text ({error})") from error
+
+
+def read_config(path: Path) -> Config:
+    """Read config.json; ValueError names the file, the field that is wrong, its value and what was expected."""
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object of settings, found {str(values)[:60]}")
     unknown = set(values) - {f.name for f in dataclasses.fields(Config)}

@@ -10,7 +10,6 @@ from typing import Literal
 
 from uner3d.config import Config, preset_config
 
-MOST_POINTS = 2**31 - 1  # what a cloud may hold
 Preset = Literal["quick", "base", "high", "paper"]
 
 
@@ -84,6 +83,8 @@ def fit_config(options: FitOptions) -> Config:
 
 def check_density(points: int | None, spacing: float | None) -> None:
     """Refuse what is no density of a cloud."""
+    from uner3d.cloud.generate import MOST_POINTS
+
     if points is not None and not 1 <= points <= MOST_POINTS:
         raise ValueError(f"--points: expected 1 to {MOST_POINTS:,}, got {points}")
     if spacing is not None and not 0 < spacing < math.inf:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uner3d.config import Config, read_config
+from uner3d.config import Config, read_config, read_json
 from uner3d.files import atomic_file
 
 from .trainer import Trainer
@@ -128,12 +128,7 @@ def load_scene_record(run: Path) -> dict[str, Any]:
     """scene.json of a run folder: path, format, box, box_source and names of the views. ValueError names the file and
     what is wrong with it, such as a scene's own file of that name."""
     path = _file_of_run(run, "scene.json")
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not readable as JSON (line {error.lineno}: {error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not readable as text ({error})") from error
+    values = read_json(path)
     content = values if isinstance(values, dict) else {}
     box, views = content.get("box"), content.get("views")
     as_expected = {

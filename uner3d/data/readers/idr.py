@@ -17,6 +17,10 @@ from .common import Frame, RawScene, first_folder, intrinsics_from_matrix, numbe
 
 NAME = "IDR/NeuS cameras.npz"
 LOOKS_FOR = "cameras_sphere.npz or cameras.npz with photos in image/ or images/ (IDR, NeuS)"
+# What unpacking a damaged archive raises; AttributeError is Python 3.10's for an array that is no archive.
+UNREADABLE = (
+    OSError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
 
 
 def find(path: Path) -> Path | None:
@@ -41,11 +45,6 @@ def read(path: Path, found: Path) -> RawScene:
         K, cam_from_world = decompose(_upper_rows(matrices[f"world_mat_{key}"], where, "matrix"), where)
         frames.append(Frame(photo.name, photo, K, cam_from_world, where, mask_path=mask))
     return RawScene(frames, box_hint=_sphere_box(matrices, keys[0], found), warnings=warnings)
-
-# What unpacking a damaged archive raises; AttributeError is Python 3.10's for an array that is no archive.
-UNREADABLE = (
-    OSError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
 
 
 def _load(found: Path) -> dict[str, np.ndarray]:
