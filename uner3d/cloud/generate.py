@@ -16,7 +16,16 @@ from uner3d.train.photos import PhotoSet, Ranking, UnitFrame
 from .agree import Agreed
 from .ply import PlyWriter
 from .raster import footprint
-from .resample import attributes, candidates, expected_count, kept_rows, radius_for_count, surface_quads, thin
+from .resample import (
+    SPACING_OF_RADIUS,
+    attributes,
+    candidates,
+    expected_count,
+    kept_rows,
+    radius_for_count,
+    surface_quads,
+    thin,
+)
 from .surface import SurfaceMaps
 
 COLOUR_SOURCES = 6
@@ -51,7 +60,7 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
         radius, count, masks = radius_for_count(quads, n_points)
     else:
         mean = spacing / frame.half if spacing is not None else 0.5 * pixel_footprint(maps)
-        radius = mean * 0.85
+        radius = mean * SPACING_OF_RADIUS
         expected = expected_count(quads, radius)
         if expected > MOST_POINTS:
             raise ValueError(f"spacing: expected at most {MOST_POINTS:,} points, got {mean * frame.half:.3g} scene "
@@ -78,7 +87,7 @@ def write_cloud(path: Path, maps: SurfaceMaps, agreed: Agreed, photos: PhotoSet,
             written += len(points)
             if progress:
                 progress(written / wanted)
-    return CloudResult(written, radius / 0.85 * frame.half)
+    return CloudResult(written, radius / SPACING_OF_RADIUS * frame.half)
 
 
 def photo_colours(points: Tensor, normals: Tensor, views: Tensor, maps: SurfaceMaps, photos: PhotoSet,
