@@ -43,6 +43,7 @@ void bind_view_weights(py::module_& m);
 void bind_view_weights_cuda(py::module_& m);
 void bind_sample_views(py::module_& m);
 void bind_sample_views_cuda(py::module_& m);
+void bind_blend_views(py::module_& m);
 void bind_composite(py::module_& m);
 void bind_composite_cuda(py::module_& m);
 void bind_patch_match(py::module_& m);

@@ -15,6 +15,7 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_view_weights_cuda(m);
   bind_sample_views(m);
   bind_sample_views_cuda(m);
+  bind_blend_views(m);
   bind_composite(m);
   bind_composite_cuda(m);
   bind_patch_match(m);

@@ -2,6 +2,7 @@
 
 from ._native import available_isas, get_isa, set_isa
 from ._output import release_memory
+from .blend_views import blend_views
 from .composite import CompositeResult, composite
 from .fuse_views import fuse_views
 from .idw import idw
@@ -19,6 +20,7 @@ __all__ = [
     "KnnIndex",
     "PoissonThinner",
     "available_isas",
+    "blend_views",
     "composite",
     "fuse_views",
     "get_isa",
