@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
+from uner3d.ops import reference
 from uner3d.render.grid import contract
 
+ANGLES = 7  # inputs of the blending beside features and code: a pixel, the angles under which it is seen
+SHARPNESS = 30.0  # nearer viewing angles start favoured: a sharp lobe, which the learned score then corrects
 DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
 
@@ -89,8 +92,8 @@ class BaseField(FieldModule):
         n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
         self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
         self.out = nn.Linear(width, 1 + geometry)
-        self.blend1 = nn.Linear(channels + 3 + 4 + geometry, 16)
-        self.blend2 = nn.Linear(16, 1)
+        self.blend1 = nn.Linear(channels + ANGLES + geometry, 16)
+        self.blend2 = nn.Linear(16, 1, bias=False)  # one for all views would change nothing
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
@@ -111,22 +114,19 @@ class BaseField(FieldModule):
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
         """Colour (N, 3) at x seen along ``rays``: a convex combination of the pixels that the views show there."""
-        features, valid = ops.sample_views(sources.maps, sources.K_maps, sources.cam_from_unit, x)
-        rgb, _ = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
-        towards = F.normalize(x[:, None] - sources.centers, dim=-1)
-        cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
-        geometry = torch.cat([rgb, towards - rays[:, None], cosine], -1)
-        # The first layer of [features, geometry, code], part by part: what belongs to the point alone is multiplied
-        # once and not once a view, and nothing as wide as the whole input is in memory.
-        seen, angles, own = self.blend1.weight.split([features.shape[-1], geometry.shape[-1], self.geometry], dim=1)
+        # The first layer of [features, pixel and angles, code] in its parts: the last belongs to the point alone.
+        n_features = sources.maps.shape[-1]
+        seen, angles, own = self.blend1.weight.split([n_features, ANGLES, self.geometry], dim=1)
         with self.precision(x.device):
-            own_part = F.linear(code, own, self.blend1.bias)[:, None]
-            h = self.blend2(F.relu(F.linear(features, seen) + F.linear(geometry, angles) + own_part))
-        # Nearer viewing angles start favoured: log of a sharp lobe, which the learned score then corrects.
-        score = h[..., 0].float() + 30 * (cosine[..., 0] - 1)
-        visible = source_weights(x, rays, sources).clamp_min(1e-6).log() if sources.depths is not None else 0.0
-        score = torch.where(valid, score + visible, torch.full_like(score, -1e4))
-        return (torch.softmax(score, -1)[..., None] * rgb).sum(1)
+            hidden = F.linear(code, own, self.blend1.bias).float()
+        # Not 0 where all views are hidden: the point has a colour none the less.
+        weights = source_weights(x, rays, sources).clamp_min(1e-6) if sources.depths is not None else None
+        given = (sources.maps, sources.K_maps, sources.images, sources.K, sources.cam_from_unit, x, rays, hidden,
+                 seen, angles, self.blend2.weight[0], weights, SHARPNESS)  # fmt: skip
+        if x.device.type == "cpu":
+            return ops.blend_views(*given)
+        with self.precision(x.device):
+            return reference.blend_views(*given, sample=ops.sample_views)
 
 
 def source_weights(x: Tensor, rays: Tensor, sources: Sources) -> Tensor:
