@@ -3,13 +3,17 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "../core/blend_views.h"
 #include "../core/composite.h"
 #include "../ops/blend_views.h"
 #include "page_pool.h"
+#include "parallel.h"
+#include "view_order.h"
 #include "view_tiles.h"
 
 namespace uner3d::cpu {
@@ -51,14 +55,34 @@ struct BlendView {
   T pixel[kBlendColours][kTile];
 };
 
+// Points begin..end of an order whose first is `base` (view_order.h): chunk number `index` of all.
+struct BlendChunk {
+  const std::uint32_t* order;
+  std::int64_t base, begin, end, index;
+};
+
+constexpr std::int64_t kBlendChunk = 16 * kTile;  // points
+
+// Calls f for all chunks, in threads; neither their number nor what lies in one depends on the threads.
+template <class T, class F>
+void for_blend_chunks(const BlendViewsArgs<T>& a, int n_threads, const F& f) {
+  static_assert(kOrderBlock % kBlendChunk == 0, "chunks are counted over all orders");
+  for_ordered_blocks(a.points, a.n_points, n_threads,
+                     [&](const std::uint32_t* order, std::int64_t base, std::int64_t base_end) {
+                       parallel_for(base_end - base, kBlendChunk, n_threads, [&](std::int64_t begin, std::int64_t end) {
+                         f(BlendChunk{order, base, base + begin, base + end, (base + begin) / kBlendChunk});
+                       });
+                     });
+}
+
 // Points, their directions, and their own part of the hidden units.
 template <class T, class Net>
 struct BlendTile {
   PointTile<T> at, directions;
   alignas(64) T own[kTile * Net::kHidden];
 
-  void load(const BlendViewsArgs<T>& a, std::int64_t begin, std::int64_t end) {
-    load_tile(a.points, nullptr, 0, begin, end, at);
+  void load(const BlendViewsArgs<T>& a, const BlendChunk& chunk, std::int64_t begin) {
+    load_tile(a.points, chunk.order, chunk.base, begin, chunk.end, at);
     load_like(a.directions, at, directions);
     const std::int64_t n = a.layers.n_hidden;
     for (int p = 0; p < kTile; ++p) {

@@ -1,22 +1,19 @@
 #include "../ops/blend_views.h"
 
 #include "blend_tiles.h"
-#include "parallel.h"
 
 namespace uner3d::cpu {
 namespace {
-constexpr std::int64_t kTilesPerChunk = 16;
-
 template <class T, class Net>
 void blend_tiles(const BlendViewsArgs<T>& a, const Net& net, const std::vector<core::Camera<T>>& cameras,
-                 const std::vector<core::Camera<T>>& photo_cameras, std::int64_t begin, std::int64_t end) {
+                 const std::vector<core::Camera<T>>& photo_cameras, const BlendChunk& chunk) {
   const std::int64_t n_views = a.views.n_views;
   Scratch<BlendView<T>> views(n_views);
   Scratch<T> inputs(kTile * net.stride), hidden(kTile * Net::kHidden);
   BlendTile<T, Net> tile;
   T colour[kBlendColours][kTile];
-  for (; begin < end; begin += kTile) {
-    tile.load(a, begin, end);
+  for (std::int64_t i = chunk.begin; i < chunk.end; i += kTile) {
+    tile.load(a, chunk, i);
     std::int64_t n = 0;
     for (std::int64_t v = 0; v < n_views; ++v)
       n += look(a, net, v, cameras[v], photo_cameras[v], tile, views[n], inputs.get(), hidden.get());
@@ -31,9 +28,8 @@ template <class T>
 void blend_views_forward(const BlendViewsArgs<T>& a, int n_threads) {
   const auto cameras = make_cameras(a.views), photo_cameras = make_cameras(a.photo_views);
   with_net(a, [&](const auto& net) {
-    parallel_for(a.n_points, kTilesPerChunk * kTile, n_threads, [&](std::int64_t begin, std::int64_t end) {
-      blend_tiles(a, net, cameras, photo_cameras, begin, end);
-    });
+    for_blend_chunks(a, n_threads,
+                     [&](const BlendChunk& chunk) { blend_tiles(a, net, cameras, photo_cameras, chunk); });
   });
 }
 

@@ -1,11 +1,8 @@
 #include "../ops/blend_views.h"
 #include "blend_tiles.h"
-#include "parallel.h"
 
 namespace uner3d::cpu {
 namespace {
-constexpr std::int64_t kTilesPerChunk = 16;
-
 // What the points of a chunk add to the gradients of the layers: (n_inputs, kHidden) and then (kHidden,) of the scores.
 template <class T, class Net>
 class LayerSums {
@@ -173,17 +170,16 @@ template <class T>
 void blend_views_backward(const BlendViewsGradArgs<T>& a, int n_threads) {
   const BlendViewsArgs<T>& f = a.forward;
   const auto cameras = make_cameras(f.views), photo_cameras = make_cameras(f.photo_views);
-  constexpr std::int64_t kGrain = kTilesPerChunk * kTile;
-  const std::int64_t n_chunks = (f.n_points + kGrain - 1) / kGrain;
+  const std::int64_t n_chunks = (f.n_points + kBlendChunk - 1) / kBlendChunk;
   with_net(f, [&](const auto& net) {
     using Net = std::decay_t<decltype(net)>;
     const LayerSums<T, Net> layers(net, n_chunks);
-    parallel_for(f.n_points, kGrain, n_threads, [&](std::int64_t begin, std::int64_t end) {
+    for_blend_chunks(f, n_threads, [&](const BlendChunk& chunk) {
       Looks<T, Net> looks(f.views.n_views, net);
       BlendTile<T, Net> tile;
-      T* const sums = layers.chunk(begin / kGrain);
-      for (; begin < end; begin += kTile) {
-        tile.load(f, begin, end);
+      T* const sums = layers.chunk(chunk.index);
+      for (std::int64_t i = chunk.begin; i < chunk.end; i += kTile) {
+        tile.load(f, chunk, i);
         looks.n = 0;
         for (std::int64_t v = 0; v < f.views.n_views; ++v) {
           looks.view[looks.n] = v;

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._check import FLOATS, check_tensor
-from ._output import Empty, empty, empty_cpu
+from ._output import empty_cpu
 from ._register import define, differentiable, typed
 from ._views import address, check_pixels, check_views, contiguous
 
@@ -118,8 +118,8 @@ def _cpu(
     view_weights: Tensor | None, sharpness: float,
 ) -> Tensor:  # fmt: skip
     out = empty_cpu(points, points.shape)
-    kept, first = _arguments((maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight,
-                              angle_weight, score_weight, view_weights), sharpness)  # fmt: skip
+    _kept, first = _arguments((maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight,
+                               angle_weight, score_weight, view_weights), sharpness)  # fmt: skip
     typed("blend_views_forward", maps)(*first, out.data_ptr(), torch.get_num_threads())
     return out
 
@@ -145,8 +145,8 @@ def _backward_cpu(
     grads = tuple(empty_cpu(t, t.shape) for t in layers)
     features = empty_cpu(maps, (len(points), len(maps), maps.shape[3])) if with_maps else None
     grad = grad.contiguous()
-    kept, first = _arguments((maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight,
-                              angle_weight, score_weight, view_weights), sharpness)  # fmt: skip
+    _kept, first = _arguments((maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight,
+                               angle_weight, score_weight, view_weights), sharpness)  # fmt: skip
     typed("blend_views_backward", maps)(
         *first, grad.data_ptr(), address(features), *map(address, grads), torch.get_num_threads()
     )
@@ -157,8 +157,8 @@ def _backward_cpu(
     return grad_maps, *grads
 
 
-def _backward_cuda(grad: Tensor, maps: Tensor, *others) -> tuple[Tensor, ...]:
-    return (_cuda(maps),)
+def _backward_cuda(grad: Tensor, maps: Tensor, *others) -> Tensor:
+    return _cuda(maps)
 
 
 def _backward_fake(

@@ -1,6 +1,7 @@
 // Kernels over views: cameras on a circle around the points, all looking at their middle.
 #include <cmath>
 
+#include "../../../csrc/ops/blend_views.h"
 #include "../../../csrc/ops/fuse_views.h"
 #include "../../../csrc/ops/patch_match.h"
 #include "../../../csrc/ops/patch_ncc.h"
@@ -78,6 +79,27 @@ Values weigh(int n_threads) {
   return joined({weights, to_points, to_directions, to_masks, to_depths});
 }
 
+Values blend(int n_threads) {
+  constexpr std::int64_t kHidden = 16;
+  const Values maps = uniform(kPixels * kChannels, 0, 1, 14), images = uniform(kPixels * 3, 0, 1, 15);
+  const Values hidden = uniform(kPoints * kHidden, -1, 1, 16), directions = uniform(3 * kPoints, -1, 1, 17);
+  const Values features = uniform(kHidden * kChannels, -1, 1, 18), angles = uniform(kHidden * 7, -1, 1, 19);
+  const Values scores = uniform(kHidden, -1, 1, 20), grad = uniform(3 * kPoints, -1, 1, 21);
+  Values colour(3 * kPoints), to_features(kPoints * kViews * kChannels), to_hidden(hidden.size());
+  Values to_layer(features.size()), to_angles(angles.size()), to_scores(scores.size());
+  const BlendViewsArgs<float> args{
+      rig.views(),   maps.data(),   rig.views(),
+      images.data(), points.data(), directions.data(),
+      hidden.data(), nullptr,       {features.data(), angles.data(), scores.data(), kHidden},
+      30.0f,         colour.data(), kPoints,
+      kChannels};
+  cpu::blend_views_forward(args, n_threads);
+  cpu::blend_views_backward(BlendViewsGradArgs<float>{args, grad.data(), to_features.data(), to_hidden.data(),
+                                                      to_layer.data(), to_angles.data(), to_scores.data()},
+                            n_threads);
+  return joined({colour, to_features, to_hidden, to_layer, to_angles, to_scores});
+}
+
 Values match(int n_threads) {
   constexpr std::int64_t kOne = kHeight * kWidth;
   const Values images = uniform(kPixels, 0, 1, 11), depth = uniform(kOne, 2, 4, 12);
@@ -145,6 +167,7 @@ void check_views() {
   check("fuse_views", fuse);
   check("sample_views", sample);
   check("view_weights", weigh);
+  check("blend_views", blend);
   check("patch_match", match);
   check("patch_ncc", correlate);
 }
