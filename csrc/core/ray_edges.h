@@ -38,14 +38,6 @@ UNER3D_HD T jittered(std::int64_t k, T jitter, std::int64_t n_samples) {
   return u < T(0) ? T(0) : u > T(1) ? T(1) : u;
 }
 
-// The first of steps 1 .. n whose cdf[step] exceeds u, or n; a search from `step` on, since those of a ray ascend.
-template <class T>
-UNER3D_HD std::int64_t step_of(T u, const T* cdf, std::int64_t n, std::int64_t step) {
-  while (step > 1 && cdf[step - 1] > u) --step;
-  while (step < n && cdf[step] <= u) ++step;
-  return step;
-}
-
 // Where u lies between the knots low_t and high_t, at which the cdf is low and high.
 template <class T>
 UNER3D_HD T quantile(T u, T low, T high, T low_t, T high_t) {

@@ -40,19 +40,28 @@ void find_inner_cells(const GridUpdateArgs<T>& a, int64_t begin, int64_t end, st
   }
 }
 
-// Which of n_parts a cell belongs to. Sixteen in a row go together, so that two threads seldom share a cache line, and
-// such rows are spread, since samples crowd at surfaces.
-UNER3D_HD std::uint32_t part_of(std::int32_t cell, std::uint64_t n_parts) {
-  const std::uint32_t spread = (static_cast<std::uint32_t>(cell) >> 4) * 2654435761u;
-  return static_cast<std::uint32_t>((spread * n_parts) >> 32);
-}
+// Which of n_parts the cells of a slab two cells thick across the first axis, or nearly so, belong to. Slabs next to
+// each other go to different parts, since samples crowd at surfaces; a ray stays in one for a while, so that branches
+// can be foretold.
+struct Parts {
+  std::uint64_t n;
+  int shift = 0;
 
-// Takes the samples of one part of the cells in. Cells are owned by one part, and the largest of some densities does not
-// depend on their order: any number of parts gives the same bits.
+  Parts(std::int64_t n_parts, std::int64_t side) : n(static_cast<std::uint64_t>(n_parts)) {
+    while ((int64_t{1} << shift) < 2 * side * side) ++shift;
+  }
+  std::uint32_t of(std::int32_t cell) const {
+    const std::uint32_t spread = (static_cast<std::uint32_t>(cell) >> shift) * 2654435761u;
+    return static_cast<std::uint32_t>((spread * n) >> 32);
+  }
+};
+
+// Takes the samples of one part of the cells in. Cells are owned by one part, and the largest of some densities does
+// not depend on their order: any number of parts gives the same bits.
 template <class T>
-void update_part(const GridUpdateArgs<T>& a, const std::int32_t* cells, std::uint32_t part, std::uint64_t n_parts) {
+void update_part(const GridUpdateArgs<T>& a, const std::int32_t* cells, const Parts& parts, std::uint32_t part) {
   const T unseen = T(-1);
-  const auto is_mine = [&](std::int32_t cell) { return cell != kOutside && part_of(cell, n_parts) == part; };
+  const auto is_mine = [&](std::int32_t cell) { return cell != kOutside && parts.of(cell) == part; };
   for (int64_t i = 0; i < a.n_points; ++i)
     if (is_mine(cells[i])) a.seen[cells[i]] = core::larger_density(a.seen[cells[i]], a.sigma[i]);
   for (int64_t i = 0; i < a.n_points; ++i) {
@@ -87,9 +96,9 @@ void grid_update(const GridUpdateArgs<T>& a, int n_threads) {
       find_inner_cells<false>(a, begin, end, cells.get());
   });
   const int64_t n_parts = std::max<int64_t>(1, std::min<int64_t>(n_threads, a.n_points / kPointsPerPart));
-  parallel_for(n_parts, 1, n_threads, [&](int64_t begin, int64_t) {
-    update_part(a, cells.get(), static_cast<std::uint32_t>(begin), static_cast<std::uint64_t>(n_parts));
-  });
+  const Parts parts(n_parts, a.box.n);
+  parallel_for(n_parts, 1, n_threads,
+               [&](int64_t begin, int64_t) { update_part(a, cells.get(), parts, static_cast<std::uint32_t>(begin)); });
 }
 
 template void grid_cells<float>(const GridCellsArgs<float>&, int);

@@ -17,8 +17,8 @@ MAX_SIDE = 1290  # the largest cube with fewer than 2^31 cells
 def grid_cells(points: Tensor, extent: Tensor, n: int, contracted: bool = False) -> Tensor:
     """Index of the cell of each point in a grid of n^3 cells over the box [-extent, extent].
 
-    Cell (i, j, k) spans n-ths of the box along x, y and z and has the index (i n + j) n + k. Points outside the box take
-    the nearest cell. On other devices than the CPU this runs as torch's operations.
+    Cell (i, j, k) spans n-ths of the box along x, y and z and has the index (i n + j) n + k. Points outside the box
+    take the nearest cell. On other devices than the CPU this runs as torch's operations.
 
     Args:
         points: (..., 3) float32 or float64.
