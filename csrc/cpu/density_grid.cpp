@@ -10,7 +10,7 @@ namespace {
 
 using std::int64_t;
 constexpr int64_t kPointsPerChunk = 4096;
-constexpr int64_t kPointsPerPart = 2048;  // fewer do not pay for another thread's pass over all cells
+constexpr int64_t kAhead = 16;  // points whose cells are asked for while earlier ones are dealt with
 constexpr std::int32_t kOutside = -1;
 
 template <bool kContracted, class T>
@@ -40,33 +40,25 @@ void find_inner_cells(const GridUpdateArgs<T>& a, int64_t begin, int64_t end, st
   }
 }
 
-// Which of n_parts the cells of a slab two cells thick across the first axis, or nearly so, belong to. Slabs next to
-// each other go to different parts, since samples crowd at surfaces; a ray stays in one for a while, so that branches
-// can be foretold.
-struct Parts {
-  std::uint64_t n;
-  int shift = 0;
-
-  Parts(std::int64_t n_parts, std::int64_t side) : n(static_cast<std::uint64_t>(n_parts)) {
-    while ((int64_t{1} << shift) < 2 * side * side) ++shift;
-  }
-  std::uint32_t of(std::int32_t cell) const {
-    const std::uint32_t spread = (static_cast<std::uint32_t>(cell) >> shift) * 2654435761u;
-    return static_cast<std::uint32_t>((spread * n) >> 32);
-  }
-};
-
-// Takes the samples of one part of the cells in. Cells are owned by one part, and the largest of some densities does
-// not depend on their order: any number of parts gives the same bits.
+// Takes the samples in, on one thread: two that shared the cells out between them took longer than one. The largest of
+// some densities does not depend on their order.
 template <class T>
-void update_part(const GridUpdateArgs<T>& a, const std::int32_t* cells, const Parts& parts, std::uint32_t part) {
+void take_in(const GridUpdateArgs<T>& a, const std::int32_t* cells) {
   const T unseen = T(-1);
-  const auto is_mine = [&](std::int32_t cell) { return cell != kOutside && parts.of(cell) == part; };
-  for (int64_t i = 0; i < a.n_points; ++i)
-    if (is_mine(cells[i])) a.seen[cells[i]] = core::larger_density(a.seen[cells[i]], a.sigma[i]);
+  const auto is_ahead = [&](int64_t i) { return i + kAhead < a.n_points && cells[i + kAhead] != kOutside; };
   for (int64_t i = 0; i < a.n_points; ++i) {
+    if (is_ahead(i)) __builtin_prefetch(a.seen + cells[i + kAhead], 1);
     const std::int32_t cell = cells[i];
-    if (!is_mine(cell) || a.seen[cell] == unseen) continue;  // unseen once an earlier sample has brought it home
+    if (cell != kOutside) a.seen[cell] = core::larger_density(a.seen[cell], a.sigma[i]);
+  }
+  for (int64_t i = 0; i < a.n_points; ++i) {
+    if (is_ahead(i)) {
+      const std::int32_t cell = cells[i + kAhead];
+      __builtin_prefetch(a.seen + cell, 1), __builtin_prefetch(a.values + cell, 1);
+      if (a.allowed) __builtin_prefetch(a.allowed + cell);
+    }
+    const std::int32_t cell = cells[i];
+    if (cell == kOutside || a.seen[cell] == unseen) continue;  // unseen once an earlier sample has brought it home
     const T value = core::followed_density(a.values[cell], a.seen[cell], a.rate);
     a.values[cell] = a.allowed && !a.allowed[cell] ? T(0) : value;
     a.seen[cell] = unseen;
@@ -95,10 +87,7 @@ void grid_update(const GridUpdateArgs<T>& a, int n_threads) {
     else
       find_inner_cells<false>(a, begin, end, cells.get());
   });
-  const int64_t n_parts = std::max<int64_t>(1, std::min<int64_t>(n_threads, a.n_points / kPointsPerPart));
-  const Parts parts(n_parts, a.box.n);
-  parallel_for(n_parts, 1, n_threads,
-               [&](int64_t begin, int64_t) { update_part(a, cells.get(), parts, static_cast<std::uint32_t>(begin)); });
+  take_in(a, cells.get());
 }
 
 template void grid_cells<float>(const GridCellsArgs<float>&, int);

@@ -1,4 +1,7 @@
-"""Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against."""
+"""Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against.
+
+Those over a density grid are also what runs on other devices than the CPU.
+"""
 
 from .composite import composite
 from .density_grid import grid_cells, grid_update
