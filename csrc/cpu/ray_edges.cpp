@@ -14,7 +14,6 @@ namespace {
 
 using std::int64_t;
 constexpr int64_t kStepsPerChunk = 4096;
-
 constexpr int64_t kPad = 16;  // before and behind the steps of a ray, so that they have neighbours and whole vectors
 
 // What is known of the steps and the samples of one ray. Arrays over steps end in zeros, the cdf in infinities.
@@ -49,8 +48,7 @@ struct Scratch {
   }
 };
 
-// The cells at the middles of the steps of a ray, in `cells`, which start their way here from memory: the grid is
-// larger than the caches, and another ray is dealt with until its densities have come.
+// The cells at the middles of the steps of a ray.
 template <bool kContracted, class T>
 void locate(const RayEdgesArgs<T>& a, int64_t r, std::int32_t* cells) {
   const T *knots = a.knots + r * (a.n_steps + 1), *o = a.origins + 3 * r, *d = a.directions + 3 * r;
@@ -81,7 +79,8 @@ bool look_up(const RayEdgesArgs<T>& a, int64_t r, Scratch<T>& steps) {
 }
 
 // Softened optical depth in front of each step. The sum is kept in double precision, as torch keeps it: it must not
-// change where nothing is added.
+// change where nothing is added. The grid is larger than the caches, so half of the densities that the next ray needs
+// are asked for here and half in add_up, where additions wait for one another; all at once they would hold up the rest.
 template <class T>
 void accumulate(const T* values, Scratch<T>& steps) {
   const std::int32_t* ahead = steps.cells_ahead.data();
