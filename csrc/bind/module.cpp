@@ -22,5 +22,7 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_patch_match_cuda(m);
   bind_patch_ncc(m);
   bind_patch_ncc_cuda(m);
+  bind_density_grid(m);
+  bind_ray_edges(m);
   bind_thin(m);
 }

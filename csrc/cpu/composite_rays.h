@@ -6,6 +6,7 @@
 
 #include "../core/composite.h"
 #include "../ops/composite.h"
+#include "attenuate.h"
 #include "parallel.h"
 #include "scan.h"
 
@@ -51,18 +52,6 @@ struct Span {
     }
   }
 };
-
-UNER3D_HD void attenuate(Vec<float> tau, Vec<float>& alpha, Vec<float>& through) {
-  core::attenuate_single<Vector<float>::Bits>(tau, alpha, through);
-}
-
-UNER3D_HD void attenuate(Vec<double> tau, Vec<double>& alpha, Vec<double>& through) {
-  for (int i = 0; i < kLanes<double>; ++i) {
-    double a, t;
-    core::attenuate(tau[i], a, t);
-    alpha[i] = a, through[i] = t;
-  }
-}
 
 // The colours of as many samples as a vector has lanes, from sample `begin` of a ray on, zero beyond its end.
 template <class T, int kChannels, bool kWhole>

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from uner3d import ops
+from uner3d.ops.reference.density_grid import contract
 
-def contract(x: Tensor) -> Tensor:
-    """Identity in the unit box; everything beyond it into the shell up to 2 (mip-NeRF 360, Barron et al. 2022, eq. 10,
-    with the maximum norm, so that the box itself stays as it is)."""
-    norm = x.abs().amax(-1, keepdim=True).clamp_min(1.0)
-    return x * ((2 - 1 / norm) / norm)
+__all__ = ["DensityGrid", "contract"]
 
 
 class DensityGrid:
@@ -29,7 +27,7 @@ class DensityGrid:
         self.allowed = allowed
         if allowed is not None:
             self.values *= allowed.reshape(-1)
-        self._seen = torch.full_like(self.values, -1.0)
+        self._seen = torch.full_like(self.cube, -1.0)
         self.bounds = torch.stack([-extent, extent])  # changed in place: steps that are replayed read it
         self.tighten()
 
@@ -37,7 +35,7 @@ class DensityGrid:
         """Shrink ``bounds`` (2, 3) to the cells whose optical depth reaches ``least``, and ``margin`` cells more: no
         sample outside them can matter. An empty grid keeps the whole box."""
         size = 2 * self.extent / self.n
-        occupied = self.values.view(self.n, self.n, self.n) * size.max() > least
+        occupied = self.cube * size.max() > least
         # The first and the last occupied layer of each axis. No shape depends on values: a GPU would be waited for.
         rows = occupied.any(2)
         layers = torch.stack([rows.any(1), rows.any(0), occupied.any(1).any(0)]).to(torch.uint8)
@@ -47,41 +45,30 @@ class DensityGrid:
         tight = torch.stack([low * size - self.extent, high * size - self.extent])
         self.bounds.copy_(torch.where(rows.any(), tight, whole))
 
+    @property
+    def cube(self) -> Tensor:
+        """``values`` by their three axes."""
+        return self.values.view(self.n, self.n, self.n)
+
     def cells(self, x: Tensor) -> Tensor:
         """Index of the cell of each point (..., 3); points outside take the nearest cell."""
-        ijk = ((x / self.extent + 1) * (self.n / 2)).long().clamp_(0, self.n - 1)
-        return (ijk[..., 0] * self.n + ijk[..., 1]) * self.n + ijk[..., 2]
+        return ops.grid_cells(x, self.extent, self.n)
 
     def lookup(self, x: Tensor) -> Tensor:
         """Density at the cell of each point (..., 3) of the box."""
         return self.values[self.cells(x)]
 
-    def lookup_outside(self, x: Tensor) -> Tensor:
-        """Density of the outer grid at points (..., 3) anywhere."""
-        if self.outer is None:
-            raise ValueError("this grid ends at its box")
-        return self.outer.lookup(contract(x))
-
     @torch.no_grad()
-    def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3) -> None:
-        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3); those outside the box are passed over: a
-        ray that misses it has samples, too."""
-        inside = (x.abs() <= self.extent).all(-1)
-        cells = self.cells(x)
-        # What is passed over says -1, as cells do that no sample met.
-        told = torch.where(inside, sigma.float(), -1.0)
-        seen = self._seen.scatter_reduce_(0, cells, told, "amax")[cells]
-        # Not the whole of it, which has many times as many cells as there are samples; and not by an assignment, for
-        # which a GPU would be waited for: the number would travel there by itself.
-        self._seen.index_fill_(0, cells, -1.0)
-        old = self.values[cells]
-        new = torch.where(seen < 0, old, torch.maximum(seen, old + rate * (seen - old)))
-        self.values[cells] = new if self.allowed is None else new * self.allowed.reshape(-1)[cells]
+    def update(self, x: Tensor, sigma: Tensor, rate: float = 0.3, contracted: bool = False) -> None:
+        """Take in densities ``sigma`` (N,) evaluated at points ``x`` (N, 3), of which those outside the box are passed
+        over: a ray that misses it has samples, too. ``contracted``: the box holds all of space (``contract``)."""
+        allowed = None if self.allowed is None else self.allowed.reshape(self.n, self.n, self.n)
+        ops.grid_update(self.cube, x, sigma.float(), self.extent, allowed, rate, contracted, self._seen)
 
     def update_outside(self, x: Tensor, sigma: Tensor) -> None:
         """Take in densities at points anywhere."""
         if self.outer is not None:
-            self.outer.update(contract(x), sigma)
+            self.outer.update(x, sigma, contracted=True)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

@@ -3,8 +3,10 @@
 #include <limits>
 
 #include "../../../csrc/ops/composite.h"
+#include "../../../csrc/ops/density_grid.h"
 #include "../../../csrc/ops/idw.h"
 #include "../../../csrc/ops/positional_encoding.h"
+#include "../../../csrc/ops/ray_edges.h"
 #include "check.h"
 
 namespace uner3d::threads {
@@ -94,6 +96,40 @@ Values interpolate(int n_threads) {
   return joined({out, to_values, to_weights, to_queries, to_points});
 }
 
+Values follow(int n_threads) {
+  constexpr std::int64_t kSide = 20;
+  const Values points = uniform(3 * kPoints, -1.2f, 1.2f, 14), sigma = uniform(kPoints, 0, 9, 15);
+  Values values = uniform(kSide * kSide * kSide, 0, 9, 16), seen(values.size(), -1);
+  std::vector<std::int64_t> cells(kPoints);
+  const GridBox<float> box{{1, 1, 1}, kSide, false};
+  cpu::grid_cells(GridCellsArgs<float>{box, points.data(), cells.data(), kPoints}, n_threads);
+  cpu::grid_update(
+      GridUpdateArgs<float>{box, points.data(), sigma.data(), nullptr, values.data(), seen.data(), kPoints, 0.3f},
+      n_threads);
+  return joined({values, seen, Values(cells.begin(), cells.end())});
+}
+
+Values walk(int n_threads) {
+  constexpr std::int64_t kSide = 20, kRays = 1'000, kSteps = 70, kSamples = 24;
+  const Values values = uniform(kSide * kSide * kSide, 0, 9, 17), origins = uniform(3 * kRays, -1, 1, 18),
+               directions = uniform(3 * kRays, -1, 1, 19), jitter = uniform(kRays * (kSamples + 1), 0, 1, 20);
+  Values knots, edges(jitter.size());
+  for (std::int64_t i = 0; i < kRays * (kSteps + 1); ++i) knots.push_back(0.02f * static_cast<float>(i % (kSteps + 1)));
+  cpu::ray_edges(RayEdgesArgs<float>{{{2, 2, 2}, kSide, true},
+                                     values.data(),
+                                     knots.data(),
+                                     origins.data(),
+                                     directions.data(),
+                                     jitter.data(),
+                                     edges.data(),
+                                     kRays,
+                                     kSteps,
+                                     kSamples,
+                                     0.3f},
+                 n_threads);
+  return edges;
+}
+
 }  // namespace
 
 void check_points() {
@@ -101,6 +137,8 @@ void check_points() {
   check("composite", render);
   check("knn", search);
   check("idw", interpolate);
+  check("grid_update", follow);
+  check("ray_edges", walk);
 }
 
 }  // namespace uner3d::threads
