@@ -3,13 +3,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "../core/blend_views.h"
-#include "../core/composite.h"
 #include "../ops/blend_views.h"
 #include "page_pool.h"
 #include "parallel.h"
@@ -196,46 +193,6 @@ bool look(const BlendViewsArgs<T>& a, const Net& net, std::int64_t view, const c
   add_angles(a, camera, tile.at, tile.directions, net.stride, out, inputs);
   add_scores(net, inputs, tile.own, hidden, out.score);
   return true;
-}
-
-UNER3D_HD float exp_of_negative(float x) {
-  float alpha, through;
-  core::attenuate(x, alpha, through);
-  return through;
-}
-
-UNER3D_HD double exp_of_negative(double x) { return std::exp(-x); }
-
-// Shares of the views, from their scores and weights, and the colour they give (3, kTile); 0 where no view counts.
-template <class T>
-void blend(BlendView<T>* views, std::int64_t n_views, T (&colour)[kBlendColours][kTile]) {
-  T best[kTile], total[kTile];
-  for (int p = 0; p < kTile; ++p) best[p] = std::numeric_limits<T>::lowest(), total[p] = T(0);
-  for (std::int64_t v = 0; v < n_views; ++v)
-#pragma omp simd
-    for (int p = 0; p < kTile; ++p)
-      best[p] = (views[v].seen[p] != 0) & (views[v].score[p] > best[p]) ? views[v].score[p] : best[p];
-  for (auto& channel : colour) std::fill(channel, channel + kTile, T(0));
-  for (std::int64_t v = 0; v < n_views; ++v) {
-    BlendView<T>& view = views[v];
-#pragma omp simd
-    for (int p = 0; p < kTile; ++p) {
-      const T share = view.weight[p] * exp_of_negative(best[p] - view.score[p]);
-      view.share[p] = view.seen[p] ? share : T(0);
-      total[p] += view.share[p];
-    }
-    for (int k = 0; k < kBlendColours; ++k)
-#pragma omp simd
-      for (int p = 0; p < kTile; ++p) colour[k][p] += view.share[p] * view.pixel[k][p];
-  }
-#pragma omp simd
-  for (int p = 0; p < kTile; ++p) total[p] = total[p] != T(0) ? T(1) / total[p] : T(0);
-  for (int k = 0; k < kBlendColours; ++k)
-#pragma omp simd
-    for (int p = 0; p < kTile; ++p) colour[k][p] *= total[p];
-  for (std::int64_t v = 0; v < n_views; ++v)
-#pragma omp simd
-    for (int p = 0; p < kTile; ++p) views[v].share[p] *= total[p];
 }
 
 // Calls f with a net whose vectors are as many as the hidden units need.

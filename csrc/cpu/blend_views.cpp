@@ -1,6 +1,6 @@
 #include "../ops/blend_views.h"
 
-#include "blend_tiles.h"
+#include "blend_shares.h"
 
 namespace uner3d::cpu {
 namespace {

@@ -1,5 +1,5 @@
 #include "../ops/blend_views.h"
-#include "blend_tiles.h"
+#include "blend_shares.h"
 
 namespace uner3d::cpu {
 namespace {
