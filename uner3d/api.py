@@ -23,7 +23,7 @@ from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
 from uner3d.render.image import render_image
 from uner3d.render.renderer import RenderSettings
-from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record, read_tensors
+from uner3d.train.checkpoint import check_own_folder, load_model, load_run_config, load_scene_record, read_tensors
 from uner3d.train.fit import before_training, prepare, return_free_memory
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
@@ -120,7 +120,7 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
     model = Model(config, read_weights=False)
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
-    model.load_state_dict(tensors)
+    load_model(model, tensors, run / "model.safetensors")
     model.freeze_encoder()
     return Fitted(config, model.to(place).eval(), grid, world, frame, run)
 

@@ -2,9 +2,10 @@
 // weighted softmax over the views that follows the scores (after IBRNet, Wang et al. 2021).
 #pragma once
 
+#include <cmath>
+
 #include "camera.h"
 #include "hd.h"
-#include "view_weights.h"
 
 namespace uner3d::core {
 
@@ -20,7 +21,8 @@ struct BlendAngle {
 template <class T>
 UNER3D_HD BlendAngle<T> blend_angle(const Camera<T>& camera, T x, T y, T z, T dx, T dy, T dz) {
   const T rx = x - camera.centre[0], ry = y - camera.centre[1], rz = z - camera.centre[2];
-  const T scale = inverse_length(rx, ry, rz);
+  const T length2 = rx * rx + ry * ry + rz * rz;
+  const T scale = length2 > T(0) ? T(1) / std::sqrt(length2) : T(0);  // a point at the centre itself has no direction
   const T ux = rx * scale, uy = ry * scale, uz = rz * scale;
   return {ux - dx, uy - dy, uz - dz, ux * dx + uy * dy + uz * dz};
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "../core/blend_views.h"
@@ -101,14 +102,7 @@ void sample_features(const BlendViewsArgs<T>& a, std::int64_t view, const TileVi
       std::fill(inputs, inputs + a.n_channels, T(0));
       continue;
     }
-    const Tap<T> tap = make_tap(at, p, view, a.views, a.n_channels);
-    for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
-      using B = decltype(block);
-      for (int k = 0; k < B::kCount; ++k) {
-        const std::int64_t c = channel + k * B::kWidth;
-        store(inputs + c, sample<typename B::Vector>(a.maps, tap, c));
-      }
-    });
+    sample_into(a.maps, make_tap(at, p, view, a.views, a.n_channels), a.n_channels, inputs);
   }
 }
 
@@ -199,6 +193,7 @@ bool look(const BlendViewsArgs<T>& a, const Net& net, std::int64_t view, const c
 template <class T, class F>
 void with_net(const BlendViewsArgs<T>& a, const F& f) {
   constexpr int kWide = kVectorBytes / static_cast<int>(sizeof(T));
+  if (a.layers.n_hidden > kMostHidden) throw std::invalid_argument("hidden: expected at most 64 units");
   const std::int64_t n = (a.layers.n_hidden + kWide - 1) / kWide;
   if (n <= 1) return f(BlendNet<T, 1>(a));
   if (n <= 2) return f(BlendNet<T, 2>(a));

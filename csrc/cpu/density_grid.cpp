@@ -10,7 +10,7 @@ namespace {
 
 using std::int64_t;
 constexpr int64_t kPointsPerChunk = 4096;
-constexpr int64_t kAhead = 16;  // points whose cells are asked for while earlier ones are dealt with
+constexpr int64_t kCellsAhead = 16;  // points whose cells are asked for while earlier ones are dealt with
 constexpr std::int32_t kOutside = -1;
 
 template <bool kContracted, class T>
@@ -45,15 +45,15 @@ void find_inner_cells(const GridUpdateArgs<T>& a, int64_t begin, int64_t end, st
 template <class T>
 void take_in(const GridUpdateArgs<T>& a, const std::int32_t* cells) {
   const T unseen = T(-1);
-  const auto is_ahead = [&](int64_t i) { return i + kAhead < a.n_points && cells[i + kAhead] != kOutside; };
+  const auto is_ahead = [&](int64_t i) { return i + kCellsAhead < a.n_points && cells[i + kCellsAhead] != kOutside; };
   for (int64_t i = 0; i < a.n_points; ++i) {
-    if (is_ahead(i)) __builtin_prefetch(a.seen + cells[i + kAhead], 1);
+    if (is_ahead(i)) __builtin_prefetch(a.seen + cells[i + kCellsAhead], 1);
     const std::int32_t cell = cells[i];
     if (cell != kOutside) a.seen[cell] = core::larger_density(a.seen[cell], a.sigma[i]);
   }
   for (int64_t i = 0; i < a.n_points; ++i) {
     if (is_ahead(i)) {
-      const std::int32_t cell = cells[i + kAhead];
+      const std::int32_t cell = cells[i + kCellsAhead];
       __builtin_prefetch(a.seen + cell, 1), __builtin_prefetch(a.values + cell, 1);
       if (a.allowed) __builtin_prefetch(a.allowed + cell);
     }

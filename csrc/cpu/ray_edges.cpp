@@ -18,8 +18,8 @@ constexpr int64_t kPad = 16;  // before and behind the steps of a ray, so that t
 
 // What is known of the steps and the samples of one ray. Arrays over steps end in zeros, the cdf in infinities.
 template <class T>
-struct Scratch {
-  explicit Scratch(int64_t n_steps, int64_t n_edges)
+struct RaySteps {
+  explicit RaySteps(int64_t n_steps, int64_t n_edges)
       : n(n_steps),
         n_search(power_of_two(n_steps)),
         memory(static_cast<std::size_t>(5 * stride()), T(0)),
@@ -64,7 +64,7 @@ void locate(const RayEdgesArgs<T>& a, int64_t r, std::int32_t* cells) {
 
 // Densities of the grid in the cells of a ray, and the optical depths of its steps; whether there are any.
 template <class T>
-bool look_up(const RayEdgesArgs<T>& a, int64_t r, Scratch<T>& steps) {
+bool look_up(const RayEdgesArgs<T>& a, int64_t r, RaySteps<T>& steps) {
   const T *knots = a.knots + r * (a.n_steps + 1), *d = a.directions + 3 * r, *values = a.values;
   const T length = std::sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
   const std::int32_t* cells = steps.cells.data();
@@ -82,7 +82,7 @@ bool look_up(const RayEdgesArgs<T>& a, int64_t r, Scratch<T>& steps) {
 // change where nothing is added. The grid is larger than the caches, so half of the densities that the next ray needs
 // are asked for here and half in add_up, where additions wait for one another; all at once they would hold up the rest.
 template <class T>
-void accumulate(const T* values, Scratch<T>& steps) {
+void accumulate(const T* values, RaySteps<T>& steps) {
   const std::int32_t* ahead = steps.cells_ahead.data();
   const T* depth = steps.depth();
   T* before = steps.before();
@@ -96,7 +96,7 @@ void accumulate(const T* values, Scratch<T>& steps) {
 
 // Rendering weights as the grid predicts them, and whether a step is worth a sample.
 template <class T>
-void weigh(Scratch<T>& steps) {
+void weigh(RaySteps<T>& steps) {
   const T *depth = steps.depth(), *before = steps.before();
   T *weight = steps.weight(), *occupied = steps.occupied();
   for (int64_t i = 0; i < steps.n; i += kLanes<T>) {
@@ -111,7 +111,7 @@ void weigh(Scratch<T>& steps) {
 
 // The shares of the steps, added up, in cdf[1] to cdf[n], of which the last is 1.
 template <class T>
-void add_up(const T* values, T uniform, Scratch<T>& steps) {
+void add_up(const T* values, T uniform, RaySteps<T>& steps) {
   const std::int32_t* ahead = steps.cells_ahead.data();
   const int64_t n = steps.n;
   const T *weight = steps.weight(), *occupied = steps.occupied(), *sigma = steps.sigma();
@@ -146,7 +146,7 @@ void add_up(const T* values, T uniform, Scratch<T>& steps) {
 
 // The steps in which the quantiles lie, one bit of all their numbers at a time; cdf holds infinity from its end on.
 template <class T>
-void search(Scratch<T>& scratch) {
+void search(RaySteps<T>& scratch) {
   const auto n_edges = static_cast<int64_t>(scratch.u.size());
   const T *cdf = scratch.cdf.data(), *u = scratch.u.data();
   std::int32_t* step = scratch.step.data();
@@ -161,7 +161,7 @@ void search(Scratch<T>& scratch) {
 }
 
 template <class T>
-void place(const RayEdgesArgs<T>& a, int64_t r, Scratch<T>& scratch) {
+void place(const RayEdgesArgs<T>& a, int64_t r, RaySteps<T>& scratch) {
   const T *knots = a.knots + r * (a.n_steps + 1), *jitter = a.jitter ? a.jitter + r * (a.n_samples + 1) : nullptr;
   const T* cdf = scratch.cdf.data();
   T *edges = a.edges + r * (a.n_samples + 1), *u = scratch.u.data();
@@ -178,7 +178,7 @@ void place(const RayEdgesArgs<T>& a, int64_t r, Scratch<T>& scratch) {
 
 template <bool kContracted, class T>
 void edges_of_rays(const RayEdgesArgs<T>& a, int64_t begin, int64_t end) {
-  Scratch<T> scratch(a.n_steps, a.n_samples + 1);
+  RaySteps<T> scratch(a.n_steps, a.n_samples + 1);
   scratch.cdf[0] = 0;
   locate<kContracted>(a, begin, scratch.cells_ahead.data());
   for (int64_t r = begin; r < end; ++r) {

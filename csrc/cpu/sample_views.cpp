@@ -22,14 +22,7 @@ void sample_tile(const SampleViewsArgs<T>& a, const PointTile<T>& tile, const Ti
       std::fill(values, values + a.n_channels, T(0));
       continue;
     }
-    const Tap<T> tap = make_tap(at, p, view, a.views, a.n_channels);
-    for_channel_blocks<T>(a.n_channels, [&](auto block, std::int64_t channel) {
-      using B = decltype(block);
-      for (int k = 0; k < B::kCount; ++k) {
-        const std::int64_t c = channel + k * B::kWidth;
-        store(values + c, sample<typename B::Vector>(a.maps, tap, c));
-      }
-    });
+    sample_into(a.maps, make_tap(at, p, view, a.views, a.n_channels), a.n_channels, values);
   }
 }
 

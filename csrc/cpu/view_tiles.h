@@ -141,6 +141,19 @@ inline __attribute__((always_inline)) V sample(const T* maps, const Tap<T>& tap,
   return core::bilinear(c.p00, c.p01, c.p10, c.p11, tap.w);
 }
 
+// All channels of a sample.
+template <class T>
+inline __attribute__((always_inline)) void sample_into(const T* maps, const Tap<T>& tap, std::int64_t n_channels,
+                                                       T* to) {
+  for_channel_blocks<T>(n_channels, [&](auto block, std::int64_t channel) {
+    using B = decltype(block);
+    for (int k = 0; k < B::kCount; ++k) {
+      const std::int64_t c = channel + k * B::kWidth;
+      store(to + c, sample<typename B::Vector>(maps, tap, c));
+    }
+  });
+}
+
 // The four pixels of a one-channel map around every point of a tile.
 template <class T>
 struct TileCorners {

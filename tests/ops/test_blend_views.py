@@ -18,6 +18,7 @@ CASES = [  # views, channels, hidden units, points, with weights of the views
     (5, 1, 64, 65, False),
     (2, 35, 17, 40, True),
     (9, 8, 33, 1100, True),
+    (3, 8, 16, 9000, True),  # from 4096 points on they are sorted
 ]
 
 
@@ -106,7 +107,7 @@ def test_one_gradient_alone(wanted):
     assert torch.equal(got, both[LEARNT.index(wanted)])
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[5]])
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[6]])
 def test_same_bytes_with_any_number_of_threads(threads, case):
     inputs, results = sample_inputs(*case), []
     for n in (1, 2, 3):
@@ -217,9 +218,36 @@ def test_bad_arguments_are_named(index, value, error, message):
         ops.blend_views(*inputs)
 
 
+def test_autocast_rounds_the_layers_of_the_twin_alone():
+    """Where a view looks from is no product of the layers: with scores of 0, nothing may change."""
+    inputs = list(sample_inputs(5, 4, 8, 100))
+    inputs[10], inputs[12] = torch.zeros_like(inputs[10]), 30.0
+    want = reference.blend_views(*inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(reference.blend_views(*inputs), want)
+
+
 def test_too_many_hidden_units():
+    inputs = sample_inputs(2, 3, 65, 9)
     with pytest.raises(ValueError, match="hidden: expected at most 64 units, got 65"):
-        ops.blend_views(*sample_inputs(2, 3, 65, 9))
+        ops.blend_views(*inputs)
+    with pytest.raises(ValueError, match="hidden: expected at most 64 units"):
+        torch.ops.uner3d.blend_views.default(*inputs)
+
+
+def test_points_at_the_centres_of_cameras(isa):
+    """Rounding puts some of them in front of their camera, though they lie in no direction from it."""
+    inputs = list(sample_inputs(300, 3, 4, 300, weighted=False))
+    g = torch.Generator().manual_seed(3)
+    turns = torch.linalg.qr(torch.randn(300, 3, 3, generator=g, dtype=torch.float64)).Q
+    pose = torch.cat([turns, torch.randn(300, 3, 1, generator=g, dtype=torch.float64)], -1).float()
+    centres = -torch.einsum("vji,vj->vi", pose[:, :, :3].double(), pose[:, :, 3].double()).float()
+    inputs[4], inputs[5] = pose, centres
+    inputs[6], inputs[7] = (torch.ones(300, n) / 3**0.5 for n in (3, 4))
+    _, seen = ops.sample_views(inputs[0], inputs[1], pose, centres)
+    assert seen.diagonal().any()
+    colour, grads = gradients(ops.blend_views, inputs)
+    assert colour.isfinite().all() and all(g.isfinite().all() for g in grads)
 
 
 @settings(max_examples=30, deadline=None)

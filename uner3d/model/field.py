@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uner3d import ops
-from uner3d.ops import reference
+from uner3d.ops.blend_views import N_ANGLES
 from uner3d.render.grid import contract
 
-ANGLES = 7  # inputs of the blending beside features and code: a pixel, the angles under which it is seen
-SHARPNESS = 30.0  # nearer viewing angles start favoured: a sharp lobe, which the learned score then corrects
 DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
 
@@ -92,7 +90,7 @@ class BaseField(FieldModule):
         n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
         self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
         self.out = nn.Linear(width, 1 + geometry)
-        self.blend1 = nn.Linear(channels + ANGLES + geometry, 16)
+        self.blend1 = nn.Linear(channels + N_ANGLES + geometry, 16)
         self.blend2 = nn.Linear(16, 1, bias=False)  # one for all views would change nothing
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
@@ -116,17 +114,13 @@ class BaseField(FieldModule):
         """Colour (N, 3) at x seen along ``rays``: a convex combination of the pixels that the views show there."""
         # The first layer of [features, pixel and angles, code] in its parts: the last belongs to the point alone.
         n_features = sources.maps.shape[-1]
-        seen, angles, own = self.blend1.weight.split([n_features, ANGLES, self.geometry], dim=1)
-        with self.precision(x.device):
-            hidden = F.linear(code, own, self.blend1.bias).float()
+        seen, angles, own = self.blend1.weight.split([n_features, N_ANGLES, self.geometry], dim=1)
         # Not 0 where all views are hidden: the point has a colour none the less.
         weights = source_weights(x, rays, sources).clamp_min(1e-6) if sources.depths is not None else None
-        given = (sources.maps, sources.K_maps, sources.images, sources.K, sources.cam_from_unit, x, rays, hidden,
-                 seen, angles, self.blend2.weight[0], weights, SHARPNESS)  # fmt: skip
-        if x.device.type == "cpu":
-            return ops.blend_views(*given)
         with self.precision(x.device):
-            return reference.blend_views(*given, sample=ops.sample_views)
+            hidden = F.linear(code, own, self.blend1.bias).float()
+            return ops.blend_views(sources.maps, sources.K_maps, sources.images, sources.K, sources.cam_from_unit, x,
+                                   rays, hidden, seen, angles, self.blend2.weight[0], weights)  # fmt: skip
 
 
 def source_weights(x: Tensor, rays: Tensor, sources: Sources) -> Tensor:

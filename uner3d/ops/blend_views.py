@@ -12,9 +12,11 @@ from ._check import FLOATS, check_tensor
 from ._output import empty_cpu
 from ._register import define, differentiable, typed
 from ._views import address, check_pixels, check_views, contiguous
+from .reference.blend_views import blend_views as twin
+from .sample_views import sample_views
 
 MOST_HIDDEN = 64
-_ANGLES = 7  # a pixel and the angles under which it is seen
+N_ANGLES = 7  # of inputs beside the features: a pixel, the direction under which it is seen, a cosine
 
 
 def blend_views(
@@ -43,10 +45,11 @@ def blend_views(
 
     over the views that see the point (in front of the camera, inside of map and image, as in :func:`sample_views`) and
     have a positive weight w_v; 0 where there are none. ``hidden`` is what the point itself adds to the first layer, its
-    bias included. Nothing of size (N, V, C) is in memory, but in the backward for the gradient of ``maps``.
+    bias included. Nothing of size (N, V, C) is in memory, but in the backward for the gradient of ``maps``. On other
+    devices than the CPU this runs as torch's operations around :func:`sample_views`, which do hold that.
 
     Args:
-        maps: (V, h, w, C) features, channels last, float32 or float64. CPU only.
+        maps: (V, h, w, C) features, channels last, float32 or float64 (CPU), float32 (CUDA).
         K_maps: (V, 3, 3) pinhole matrices in pixels of the maps.
         images: (V, H, W, 3) photos.
         K: (V, 3, 3) pinhole matrices in pixels of the images.
@@ -58,7 +61,8 @@ def blend_views(
         angle_weight: (G, 7).
         score_weight: (G,).
         view_weights: (N, V), not negative; None: 1.
-        sharpness: how much the nearest viewing angles are favoured before anything is learnt.
+        sharpness: how much the nearest viewing angles are favoured before anything is learnt: a lobe around the ray,
+            which the scores then correct.
 
     Returns:
         (N, 3), differentiable (once) in ``maps``, ``hidden`` and the three weights of the layers; in nothing else.
@@ -77,8 +81,11 @@ def blend_views(
            score_weight, view_weights)  # fmt: skip
     if not math.isfinite(sharpness):
         raise ValueError(f"sharpness: expected a finite value, got {sharpness}")
-    return _OP(maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight, angle_weight,
-               score_weight, view_weights, sharpness)  # fmt: skip
+    given = (maps, K_maps, images, K, cam_from_world, points, directions, hidden, feature_weight, angle_weight,
+             score_weight, view_weights, sharpness)  # fmt: skip
+    if maps.device.type != "cpu":
+        return twin(*given, sample=sample_views)
+    return _OP(*given)
 
 
 def _check(maps: object, K_maps: object, images: object, K: object, cam_from_world: object, points: object,
@@ -87,8 +94,6 @@ def _check(maps: object, K_maps: object, images: object, K: object, cam_from_wor
     sizes: dict[str, int] = {}
     check_tensor("maps", maps, ("V", "h", "w", "C"), dtype=FLOATS, sizes=sizes)
     like = cast(Tensor, maps)
-    if like.device.type not in ("cpu", "meta"):
-        raise ValueError(f"maps: expected a tensor on the CPU, where alone blend_views runs, got one on {like.device}")
     check_tensor("K_maps", K_maps, ("V", 3, 3), like=like, sizes=sizes)
     check_tensor("images", images, ("V", "H", "W", 3), like=like, sizes=sizes)
     check_views(K, cam_from_world, points, like, sizes)
@@ -99,7 +104,7 @@ def _check(maps: object, K_maps: object, images: object, K: object, cam_from_wor
     if sizes["G"] > MOST_HIDDEN:
         raise ValueError(f"hidden: expected at most {MOST_HIDDEN} units, got {sizes['G']}")
     check_tensor("feature_weight", feature_weight, ("G", "C"), like=like, sizes=sizes)
-    check_tensor("angle_weight", angle_weight, ("G", _ANGLES), like=like, sizes=sizes)
+    check_tensor("angle_weight", angle_weight, ("G", N_ANGLES), like=like, sizes=sizes)
     check_tensor("score_weight", score_weight, ("G",), like=like, sizes=sizes)
     if view_weights is not None:
         check_tensor("view_weights", view_weights, ("N", "V"), like=like, sizes=sizes)
@@ -125,7 +130,7 @@ def _cpu(
 
 
 def _cuda(maps: Tensor, *others) -> Tensor:
-    raise RuntimeError(f"maps: expected a tensor on the CPU, where alone blend_views runs, got one on {maps.device}")
+    raise RuntimeError("uner3d::blend_views has no CUDA kernel: call uner3d.ops.blend_views, which does without")
 
 
 def _fake(

@@ -84,7 +84,8 @@ def load_state(run: Path, trainer: Trainer) -> None:
     tensors, metadata = read_tensors(run / "state.safetensors")
     trainer.step = int(metadata["step"])
     prefix = "model."
-    trainer.model.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
+    weights = {name[len(prefix):]: value for name, value in tensors.items() if name.startswith(prefix)}
+    load_model(trainer.model, weights, run / "state.safetensors")
     trainer.grid.load_state(tensors)
     trainer.host_generator.set_state(tensors["generator"])
     if trainer.generator is not trainer.host_generator:
@@ -104,6 +105,15 @@ def load_state(run: Path, trainer: Trainer) -> None:
         trainer.cloud = (ops.KnnIndex(points), colours)
     if trainer.graphs is not None:
         trainer.graphs.clear()  # they read tensors that were replaced
+
+
+def load_model(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Give a model its weights, read from ``path``. Raises ValueError, naming it, where they are another model's."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected this model's weights; written by another version? ({reason})") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -18,16 +18,17 @@ def blend_views(
     sample: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = sample_views,
 ) -> Tensor:  # fmt: skip
     """See :func:`uner3d.ops.blend_views`; holds (N, V, C). ``sample`` is how maps and images are sampled: the op on a
-    GPU, where this is what runs. The products follow autocast."""
+    GPU, where this is what runs. The products of the layers, and they alone, follow autocast."""
     features, in_map = sample(maps, K_maps, cam_from_world, points)
     pixels, in_image = sample(images, K, cam_from_world, points)
-    centres = -torch.einsum("vji,vj->vi", cam_from_world[:, :, :3], cam_from_world[:, :, 3])
+    centres = -(cam_from_world[:, :, :3] * cam_from_world[:, :, 3:]).sum(1)  # no product that autocast would round
     towards = F.normalize(points[:, None] - centres, dim=-1)
     cosine = (towards * directions[:, None]).sum(-1, keepdim=True)
     angles = torch.cat([pixels, towards - directions[:, None], cosine], -1)
     # The first layer of [features, angles, what the point adds], part by part: what belongs to the point alone is
     # there once and not once a view, and nothing as wide as the whole input is in memory.
-    h = F.relu(F.linear(features, feature_weight) + F.linear(angles, angle_weight) + hidden[:, None])
+    by_view = F.linear(features, feature_weight) + F.linear(angles, angle_weight)
+    h = F.relu(by_view + hidden[:, None].to(by_view.dtype))
     score = F.linear(h, score_weight[None])[..., 0].to(points.dtype) + sharpness * (cosine[..., 0] - 1)
     weights = torch.ones_like(score) if view_weights is None else view_weights
     counts = in_map & in_image & (weights > 0)

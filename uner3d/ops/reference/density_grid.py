@@ -19,10 +19,11 @@ def contract(x: Tensor) -> Tensor:
 def grid_cells(points: Tensor, extent: Tensor, n: int, contracted: bool = False) -> Tensor:
     """See :func:`uner3d.ops.grid_cells`."""
     x = contract(points) if contracted else points
-    ijk = ((x / extent + 1) * (n / 2)).long().clamp_(0, n - 1)
+    ijk = ((x / extent + 1) * (n / 2)).clamp(-1, n).long().clamp_(0, n - 1)  # twice: far ones must not wrap around
     return (ijk[..., 0] * n + ijk[..., 1]) * n + ijk[..., 2]
 
 
+@torch.no_grad()
 def grid_update(
     values: Tensor, points: Tensor, sigma: Tensor, extent: Tensor, allowed: Tensor | None = None, rate: float = 0.3,
     contracted: bool = False, seen: Tensor | None = None,

@@ -15,6 +15,7 @@ OCCUPIED_DEPTH = 0.05  # optical depth of a grid step from which on it is worth 
 BLOCKED_DEPTH = 5.0  # optical depth behind which nothing can be seen
 
 
+@torch.no_grad()
 def ray_edges(
     knots: Tensor, origins: Tensor, directions: Tensor, values: Tensor, extent: Tensor, uniform: float | Tensor,
     n_samples: int, jitter: Tensor | None = None, contracted: bool = False,
@@ -24,7 +25,7 @@ def ray_edges(
     step = knots[:, 1:] - knots[:, :-1]
     t = 0.5 * (knots[:, 1:] + knots[:, :-1])
     points = torch.addcmul(origins[:, None], t[..., None], directions[:, None])
-    sigma = values.view(-1)[grid_cells(points, extent, values.shape[0], contracted)]
+    sigma = values.reshape(-1)[grid_cells(points, extent, values.shape[0], contracted)]
     depth = sigma * (step * directions.norm(dim=-1, keepdim=True))
     before = SOFTENING * (depth.cumsum(-1) - depth)
     weight = torch.exp(-before) * (1 - torch.exp(-depth))
