@@ -159,7 +159,7 @@ def _backward_cpu(
     if features is not None:
         to_maps = torch.ops.uner3d.sample_views_backward.default
         grad_maps, _ = to_maps(features, maps, K_maps, cam_from_world, points, [True, False])
-    return grad_maps, *grads
+    return grad_maps, grads[0], grads[1], grads[2], grads[3]
 
 
 def _backward_cuda(grad: Tensor, maps: Tensor, *others) -> Tensor:
