@@ -219,7 +219,7 @@ def test_bad_arguments_are_named(index, value, error, message):
 
 
 def test_autocast_rounds_the_layers_of_the_twin_alone():
-    """Where a view looks from is no product of the layers: with scores of 0, nothing may change. Sampled as on a GPU."""
+    """Where a view looks from is no product of the layers: with scores of 0 nothing may change. Sampled as on a GPU."""
     inputs = list(sample_inputs(5, 4, 8, 100))
     inputs[10], inputs[12] = torch.zeros_like(inputs[10]), 30.0
     want = reference.blend_views(*inputs, sample=ops.sample_views)
