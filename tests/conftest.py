@@ -1,6 +1,7 @@
 """Fixtures and rules for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def ieee_denormals():
     torch.set_flush_denormal(False)
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell ignores Ctrl-C for what it starts in the background, the suite included; tests that send it count on it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
