@@ -45,7 +45,7 @@ def ieee_denormals():
 
 @pytest.fixture(autouse=True)
 def interruptible():
-    """A shell ignores Ctrl-C for what it starts in the background, the suite included; tests that send it count on it."""
+    """A shell ignores Ctrl-C for what it starts in the background, the suite too; tests that send it count on it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -37,8 +37,8 @@ def configure(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory) -> Path:
-    """The baseline module with CUDA kernels for compute capability 9.0 at least; UNER3D_CUDA_BUILD names the folder of a
-    build that has them, configured as here, since they take minutes."""
+    """The baseline module with CUDA kernels for compute capability 9.0 at least; UNER3D_CUDA_BUILD names the folder of
+    a build that has them, configured as here, since they take minutes."""
     kept = os.environ.get("UNER3D_CUDA_BUILD")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("cuda")
     if not kept:
