@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from toy import random_sources
 
 from uner3d.model.field import BaseField, Sources, contract
+from uner3d.ops.reference._views import centres
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_blending_is_one_layer_on_all_inputs_side_by_side(field):
     _, code, colour = evaluate(field, x, rays, sources)
     features, valid = ops.sample_views(sources.maps, sources.K_maps, sources.cam_from_unit, x)
     rgb, _ = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
-    towards = F.normalize(x[:, None] - sources.centers, dim=-1)
+    towards = F.normalize(x[:, None] - centres(sources.cam_from_unit), dim=-1)
     cosine = (towards * rays[:, None]).sum(-1, keepdim=True)
     inputs = [features, rgb, towards - rays[:, None], cosine, code[:, None].expand(-1, 5, -1)]
     score = field.blend2(F.relu(field.blend1(torch.cat(inputs, -1))))[..., 0] + 30 * (cosine[..., 0] - 1)
@@ -129,7 +130,7 @@ def test_empty_box_starts_almost_transparent():
 def test_hidden_views_lose_their_say(field):
     """With depths, a view whose surface lies before the point gives no colour to it."""
     sources = random_sources(2, arc=0.3)
-    x, rays = torch.zeros(1, 3), F.normalize(-sources.centers[:1], dim=-1)
+    x, rays = torch.zeros(1, 3), F.normalize(-centres(sources.cam_from_unit)[:1], dim=-1)
     open_ = evaluate(field, x, rays, sources)[2]
     K = sources.K.clone()
     sources.depths, sources.K_depths = torch.full((2, 24, 32), 3.5), K

@@ -78,14 +78,6 @@ def gradients(f, args, outputs_used=(0, 1, 2, 3)):
     return torch.autograd.grad(used, inputs, chosen, allow_unused=True)
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 3e-6), (torch.float64, 1e-12)])
 def test_agrees_with_the_twin_on_every_instruction_set(isa, dtype, tolerance):
     for args in sample_inputs(dtype):

@@ -33,14 +33,6 @@ def updated(function, values, *args, **kwargs):
     return values
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("contracted", [False, True])
 @pytest.mark.parametrize("carved", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -68,15 +60,9 @@ def test_cells_match_the_twin(isa, dtype, contracted):
     assert (got != want).sum() <= 2  # one rounding may put a point on the other side of a wall
 
 
-@pytest.mark.parametrize("isa_name", ops.available_isas())
 @pytest.mark.parametrize("x", [math.inf, -math.inf, math.nan, 1e30, -1e30])
-def test_cells_of_any_number_lie_in_the_grid(isa_name, x):
-    before = ops.get_isa()
-    try:
-        ops.set_isa(isa_name)
-        cells = ops.grid_cells(torch.full((40, 3), x), torch.ones(3), 5)
-    finally:
-        ops.set_isa(before)
+def test_cells_of_any_number_lie_in_the_grid(isa, x):
+    cells = ops.grid_cells(torch.full((40, 3), x), torch.ones(3), 5)
     assert cells.unique().tolist() == [124 if x > 0 else 0]
 
 
@@ -115,17 +101,13 @@ def test_the_order_of_points_does_not_matter():
     assert torch.equal(got, updated(ops.grid_update, values, points[order], sigma[order], extent, allowed))
 
 
-def test_same_bytes_with_any_number_of_threads():
+def test_same_bytes_with_any_number_of_threads(threads):
     values, points, sigma, extent, allowed = sample_inputs(n=24, n_points=50_000, dtype=torch.float32)
-    before = torch.get_num_threads()
     results = []
-    try:
-        for n in (1, 2, 3, 8):
-            torch.set_num_threads(n)
-            got = updated(ops.grid_update, values, points, sigma, extent, allowed)
-            results.append((got.numpy().tobytes(), ops.grid_cells(points, extent, 24).numpy().tobytes()))
-    finally:
-        torch.set_num_threads(before)
+    for n in (1, 2, 3, 8):
+        threads(n)
+        got = updated(ops.grid_update, values, points, sigma, extent, allowed)
+        results.append((got.numpy().tobytes(), ops.grid_cells(points, extent, 24).numpy().tobytes()))
     assert results[0] == results[1] == results[2] == results[3]
 
 

@@ -67,14 +67,6 @@ def gradients(function, inputs, seed=1):
     return out, torch.autograd.grad(loss, [t for t in inputs if t is not None and t.requires_grad])
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_matches_the_float64_twin(isa, case):
     inputs = sample_inputs(*case)

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uner3d import ops
 from uner3d.ops import KnnIndex, idw
 from uner3d.ops import reference as ref
 
@@ -47,14 +46,6 @@ def sample_inputs(dtype=torch.float32):
 def in_float64(arguments: dict) -> dict:
     arguments = {key: v.double() if isinstance(v, torch.Tensor) else v for key, v in arguments.items()}
     return {"points": arguments.pop("index"), **arguments}
-
-
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
 
 
 @pytest.fixture

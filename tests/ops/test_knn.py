@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uner3d import ops
 from uner3d.ops import KnnIndex, knn
 from uner3d.ops import reference as ref
 
@@ -52,14 +51,6 @@ def sample_inputs(dtype=torch.float32):
 
 def small_inputs(dtype=torch.float64):
     return cloud("normal", 23, 4, dtype), cloud("normal", 7, 5, dtype)
-
-
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
 
 
 @pytest.fixture

@@ -52,14 +52,6 @@ def weighted_grad(op, x: torch.Tensor, *options) -> torch.Tensor:
     return grad
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 def test_is_accurate(isa):
     for x, *options in sample_inputs():
         if options[0] or options[1]:

@@ -42,14 +42,6 @@ def steady(knots, origins, directions, values, extent, share, n_samples, jitter,
     return off_walls & ((depth - 0.05).abs() > 1e-5).all(-1) & ((before - 5).abs() > 1e-3).all(-1)
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("contracted", [False, True])
 @pytest.mark.parametrize("jitter", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -118,16 +110,12 @@ def test_share_as_a_tensor():
     assert torch.equal(reference.ray_edges(*args), reference.ray_edges(*sample_inputs(share=0.25)))
 
 
-def test_same_bytes_with_any_number_of_threads():
+def test_same_bytes_with_any_number_of_threads(threads):
     args = sample_inputs(n_rays=500, n_steps=128, dtype=torch.float32)
-    before = torch.get_num_threads()
     results = []
-    try:
-        for n in (1, 2, 3, 8):
-            torch.set_num_threads(n)
-            results.append(ops.ray_edges(*args).numpy().tobytes())
-    finally:
-        torch.set_num_threads(before)
+    for n in (1, 2, 3, 8):
+        threads(n)
+        results.append(ops.ray_edges(*args).numpy().tobytes())
     assert results[0] == results[1] == results[2] == results[3]
 
 

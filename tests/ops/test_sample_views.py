@@ -50,14 +50,6 @@ def gradients(function, inputs):
     return values, valid, torch.autograd.grad(values, (inputs[0], inputs[3]), upstream)
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_matches_the_float64_twin(isa, case):
     inputs = sample_inputs(*case)

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uner3d import ops
 from uner3d.ops import PoissonThinner, voxel_thin
 
 
@@ -38,14 +37,6 @@ def best_per_voxel(points: torch.Tensor, scores: torch.Tensor, voxel: float) -> 
 
 def cloud(n=1500, scale=1.0, dtype=torch.float64, seed=0):
     return scale * torch.rand(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -68,14 +68,6 @@ def double(inputs):
     return tuple(t.double() if isinstance(t, torch.Tensor) else t for t in inputs)
 
 
-@pytest.fixture(params=ops.available_isas())
-def isa(request):
-    before = ops.get_isa()
-    ops.set_isa(request.param)
-    yield request.param
-    ops.set_isa(before)
-
-
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("n_points", [60, 700])
 def test_matches_the_float64_twin(isa, parts, n_points):

@@ -32,11 +32,6 @@ class Sources:
     depths: Tensor | None = None
     K_depths: Tensor | None = None
 
-    @property
-    def centers(self) -> Tensor:
-        """Camera centres (V, 3)."""
-        return -torch.einsum("vji,vj->vi", self.cam_from_unit[:, :, :3], self.cam_from_unit[:, :, 3])
-
     def detached(self) -> Sources:
         """The same with maps that are leaves of the graph, so that several steps can share one encoding."""
         return Sources(self.maps.detach().requires_grad_(), self.images, self.K_maps, self.K, self.cam_from_unit,

@@ -129,7 +129,7 @@ def _cpu(
     return out
 
 
-def _cuda(maps: Tensor, *others) -> Tensor:
+def _no_cuda(*_args) -> Tensor:
     raise RuntimeError("uner3d::blend_views has no CUDA kernel: call uner3d.ops.blend_views, which does without")
 
 
@@ -162,10 +162,6 @@ def _backward_cpu(
     return grad_maps, grads[0], grads[1], grads[2], grads[3]
 
 
-def _backward_cuda(grad: Tensor, maps: Tensor, *others) -> Tensor:
-    return _cuda(maps)
-
-
 def _backward_fake(
     grad: Tensor, maps: Tensor, K_maps: Tensor, images: Tensor, K: Tensor, cam_from_world: Tensor, points: Tensor,
     directions: Tensor, hidden: Tensor, feature_weight: Tensor, angle_weight: Tensor, score_weight: Tensor,
@@ -181,10 +177,10 @@ _ARGS = (
     "Tensor hidden, Tensor feature_weight, Tensor angle_weight, Tensor score_weight, Tensor? view_weights, "
     "float sharpness"
 )
-_OP = define("blend_views", f"({_ARGS}) -> Tensor", cpu=_cpu, cuda=_cuda, fake=_fake)
+_OP = define("blend_views", f"({_ARGS}) -> Tensor", cpu=_cpu, cuda=_no_cuda, fake=_fake)
 _BACKWARD = define(
     "blend_views_backward", f"(Tensor grad, {_ARGS}, bool with_maps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    cpu=_backward_cpu, cuda=_backward_cuda, fake=_backward_fake,
+    cpu=_backward_cpu, cuda=_no_cuda, fake=_backward_fake,
 )  # fmt: skip
 
 

@@ -20,6 +20,11 @@ def project(
     return torch.where(seen, u, zero), torch.where(seen, v, zero), z, seen
 
 
+def centres(cam_from_world: Tensor) -> Tensor:
+    """Camera centres (V, 3); without a product that autocast would round."""
+    return -(cam_from_world[:, :, :3] * cam_from_world[:, :, 3:]).sum(1)
+
+
 def taps(maps: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The four pixels around (u, v) (N, V) in ``maps`` (V, H, W, C), each (N, V, C), and both fractions (N, V, 1)."""
     n_views, height, width = maps.shape[:3]

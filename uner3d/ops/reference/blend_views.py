@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._views import centres
 from .sample_views import sample_views
 
 
@@ -21,8 +22,7 @@ def blend_views(
     GPU, where this is what runs. The products of the layers, and they alone, follow autocast."""
     features, in_map = sample(maps, K_maps, cam_from_world, points)
     pixels, in_image = sample(images, K, cam_from_world, points)
-    centres = -(cam_from_world[:, :, :3] * cam_from_world[:, :, 3:]).sum(1)  # no product that autocast would round
-    towards = F.normalize(points[:, None] - centres, dim=-1)
+    towards = F.normalize(points[:, None] - centres(cam_from_world), dim=-1)
     cosine = (towards * directions[:, None]).sum(-1, keepdim=True)
     angles = torch.cat([pixels, towards - directions[:, None], cosine], -1)
     # The first layer of [features, angles, what the point adds], part by part: what belongs to the point alone is

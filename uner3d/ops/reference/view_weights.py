@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._views import bilinear, project, taps
+from ._views import bilinear, centres, project, taps
 
 
 def view_weights(
@@ -17,8 +17,7 @@ def view_weights(
     u, v, z, seen = project(K, cam_from_world, points, height, width)
     weights = torch.ones_like(u)
     if directions is not None:
-        centres = -torch.einsum("vji,vj->vi", cam_from_world[:, :, :3], cam_from_world[:, :, 3])
-        rays = torch.nn.functional.normalize(points[:, None] - centres, dim=-1)
+        rays = torch.nn.functional.normalize(points[:, None] - centres(cam_from_world), dim=-1)
         weights = weights * (rays * directions[:, None]).sum(-1).clamp(min=0) ** angle_power
     if masks is not None:
         weights = weights * bilinear(masks[..., None], u, v)[..., 0]
