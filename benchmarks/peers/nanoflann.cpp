@@ -23,13 +23,18 @@ struct Points {
 using Index =
     nanoflann::KDTreeSingleIndexAdaptor<nanoflann::L2_Simple_Adaptor<float, Points>, Points, 3, std::uint32_t>;
 
+nanoflann::KDTreeSingleIndexAdaptorParams params([[maybe_unused]] unsigned threads) {
+#if NANOFLANN_VERSION >= 0x150
+  return {10, nanoflann::KDTreeSingleIndexAdaptorFlags::None, threads};
+#else
+  return {10};  // builds on one thread
+#endif
+}
+
 struct Tree {
   Points points;
   Index index;
-  Tree(const float* xyz, std::size_t n, unsigned threads)
-      : points{xyz, n},
-        index(3, points,
-              nanoflann::KDTreeSingleIndexAdaptorParams(10, nanoflann::KDTreeSingleIndexAdaptorFlags::None, threads)) {}
+  Tree(const float* xyz, std::size_t n, unsigned threads) : points{xyz, n}, index(3, points, params(threads)) {}
 };
 
 constexpr std::int64_t kChunk = 2048;  // queries that a thread takes at a time: neighbours in order stay together

@@ -2,7 +2,7 @@
 
 #include "../core/idw.h"
 #include "finite.h"
-#include "knn_search.h"
+#include "knn_nearby.h"
 #include "pair_scatter.h"
 #include "query_order.h"
 
@@ -10,7 +10,6 @@ namespace uner3d::cpu {
 namespace {
 
 constexpr std::int64_t kGrain = 512;
-constexpr std::int64_t kAhead = 4;  // rows are fetched that many queries early: sorted queries have scattered rows
 
 // The neighbours of one query with their weights; arrays of at most kMaxNeighbours.
 template <class T>
@@ -38,12 +37,13 @@ void choose_by_normals(const IdwArgs<T>& a, std::int64_t row, const Weighted<T>&
   if (!any) std::fill(counts, counts + w.n, true);
 }
 
+// The neighbours that `search` has found for the query of a row.
 template <class T, class Search>
-void weigh(const IdwArgs<T>& a, std::int64_t row, Search& search, Weighted<T>& w) {
+void weigh(const IdwArgs<T>& a, std::int64_t row, const Search& search, int lane, Weighted<T>& w) {
   bool counts[kMaxNeighbours];
-  w.n = search(a.queries + 3 * row);
+  w.n = search.count(lane);
   w.sum = T(0);
-  for (int j = 0; j < w.n; ++j) w.index[j] = search.index(j), w.dist2[j] = search.dist2(j);
+  for (int j = 0; j < w.n; ++j) w.index[j] = search.index(lane, j), w.dist2[j] = search.dist2(lane, j);
   choose_by_normals(a, row, w, counts);
   int nearest = 0;  // that counts and weighs something
   while (nearest < w.n && !(counts[nearest] && (!a.weights || a.weights[w.index[nearest]] > T(0)))) ++nearest;
@@ -57,6 +57,31 @@ void weigh(const IdwArgs<T>& a, std::int64_t row, Search& search, Weighted<T>& w
     w.inverse[j] = counts[j] ? core::idw_inverse(core::idw_denominator(w.scale, w.dist2[j])) : T(0);
     w.weight[j] = a.weights ? w.inverse[j] * a.weights[w.index[j]] : w.inverse[j];
     w.sum += w.weight[j];
+  }
+}
+
+// Calls use(i, row, weighted) for the sorted queries begin..end, and fetch(row) a bundle earlier: the rows of sorted
+// queries are scattered.
+template <int K, class T, class Fetch, class Use>
+void for_weighted(const IdwArgs<T>& a, const QueryOrder<T>& order, std::int64_t base, std::int64_t begin,
+                  std::int64_t end, const Fetch& fetch, const Use& use) {
+  NearbySearcher<T, K> search(a.tree, a.k, a.radius);
+  Weighted<T> weighted;
+  const T* queries[kBundle];
+  for (std::int64_t i = begin; i < end; i += kBundle) {
+    for (std::int64_t next = i + kBundle; next < std::min(i + 2 * kBundle, end); ++next) {
+      const std::int64_t row = base + order[next];
+      __builtin_prefetch(a.queries + 3 * row);
+      fetch(row);
+    }
+    const int count = static_cast<int>(std::min<std::int64_t>(kBundle, end - i));
+    for (int lane = 0; lane < count; ++lane) queries[lane] = a.queries + 3 * (base + order[i + lane]);
+    search(queries, count);
+    for (int lane = 0; lane < count; ++lane) {
+      const std::int64_t row = base + order[i + lane];
+      weigh(a, row, search, lane, weighted);
+      use(i + lane, row, weighted);
+    }
   }
 }
 
@@ -123,18 +148,10 @@ std::int64_t idw_forward(const IdwArgs<T>& a, T* out, int n_threads) {
     order.sort(a.queries + 3 * base, n, n_threads);
     with_capacity(a.k, [&](auto capacity) {
       parallel_for(n, kGrain, n_threads, [&](std::int64_t begin, std::int64_t end) {
-        Searcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
-        Weighted<T> weighted;
-        for (std::int64_t i = begin; i < end; ++i) {
-          if (i + kAhead < end) {
-            const std::int64_t next = base + order[i + kAhead];
-            __builtin_prefetch(a.queries + 3 * next);
-            __builtin_prefetch(out + next * a.c, 1);
-          }
-          const std::int64_t row = base + order[i];
-          weigh(a, row, search, weighted);
-          blend(a, weighted, out + row * a.c);
-        }
+        const auto fetch = [&](std::int64_t row) { __builtin_prefetch(out + row * a.c, 1); };
+        for_weighted<decltype(capacity)::value>(
+            a, order, base, begin, end, fetch,
+            [&](std::int64_t, std::int64_t row, const Weighted<T>& weighted) { blend(a, weighted, out + row * a.c); });
       });
     });
   }
@@ -154,16 +171,14 @@ void idw_backward(const IdwArgs<T>& a, const T* grad_out, const IdwGrads<T>& gra
     };
     with_capacity(a.k, [&](auto capacity) {
       auto produce = [&](std::int64_t first, std::int64_t last, std::int64_t chunk, Pair<T>* pairs) {
-        Searcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
-        Weighted<T> weighted;
         std::int64_t count = 0;
-        for (std::int64_t i = first; i < last; ++i) {
-          const std::int64_t row = base + order[i];
-          weigh(a, row, search, weighted);
-          T* grad_query = grads.queries ? grads.queries + 3 * row : nullptr;
-          count += differentiate(a, weighted, row, static_cast<std::int32_t>(i - chunk), grad_out, grad_query,
-                                 pairs + count);
-        }
+        const auto fetch = [&](std::int64_t row) { __builtin_prefetch(grad_out + row * a.c); };
+        for_weighted<decltype(capacity)::value>(
+            a, order, base, first, last, fetch, [&](std::int64_t i, std::int64_t row, const Weighted<T>& weighted) {
+              T* grad_query = grads.queries ? grads.queries + 3 * row : nullptr;
+              count += differentiate(a, weighted, row, static_cast<std::int32_t>(i - chunk), grad_out, grad_query,
+                                     pairs + count);
+            });
         return any_point ? count : 0;
       };
       scatter.run(0, n, n_threads, produce, consume);

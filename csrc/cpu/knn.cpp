@@ -2,14 +2,34 @@
 
 #include "../ops/knn.h"
 #include "finite.h"
-#include "knn_search.h"
+#include "knn_nearby.h"
 #include "pair_scatter.h"
 #include "query_order.h"
 
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kGrain = 512;  // queries: long enough for the bound of the last one to pay
-constexpr std::int64_t kAhead = 4;    // rows are fetched that many queries early: sorted queries have scattered rows
+
+// Rows are fetched a bundle early: those of sorted queries are scattered.
+template <class T>
+void fetch_rows(const KnnArgs<T>& a, const QueryOrder<T>& order, std::int64_t base, std::int64_t begin,
+                std::int64_t end) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t row = base + order[i];
+    __builtin_prefetch(a.queries + 3 * row);
+    __builtin_prefetch(a.dist2 + row * a.k, 1);
+    for (int j = 0; j < a.k; j += kWidth / 2) __builtin_prefetch(a.index + row * a.k + j, 1);
+  }
+}
+
+template <class T, class Search>
+void write_row(const KnnArgs<T>& a, const Search& search, int lane, std::int64_t row) {
+  const int found = search.count(lane);
+  T* const dist2 = a.dist2 + row * a.k;
+  std::int64_t* const index = a.index + row * a.k;
+  for (int j = 0; j < found; ++j) dist2[j] = search.dist2(lane, j), index[j] = search.index(lane, j);
+  for (int j = found; j < a.k; ++j) dist2[j] = std::numeric_limits<T>::infinity(), index[j] = -1;
+}
 }  // namespace
 
 template <class T>
@@ -22,20 +42,14 @@ std::int64_t knn_forward(const KnnArgs<T>& a, int n_threads) {
     order.sort(a.queries + 3 * base, n, n_threads);
     with_capacity(a.k, [&](auto capacity) {
       parallel_for(n, kGrain, n_threads, [&](std::int64_t begin, std::int64_t end) {
-        Searcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
-        for (std::int64_t i = begin; i < end; ++i) {
-          if (i + kAhead < end) {
-            const std::int64_t next = base + order[i + kAhead];
-            __builtin_prefetch(a.queries + 3 * next);
-            __builtin_prefetch(a.dist2 + next * a.k, 1);
-            for (int j = 0; j < a.k; j += kWidth / 2) __builtin_prefetch(a.index + next * a.k + j, 1);
-          }
-          const std::int64_t row = base + order[i];
-          const int found = search(a.queries + 3 * row);
-          for (int j = 0; j < a.k; ++j) {
-            a.dist2[row * a.k + j] = j < found ? search.dist2(j) : std::numeric_limits<T>::infinity();
-            a.index[row * a.k + j] = j < found ? search.index(j) : -1;
-          }
+        NearbySearcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
+        const T* queries[kBundle];
+        for (std::int64_t i = begin; i < end; i += kBundle) {
+          fetch_rows(a, order, base, i + kBundle, std::min(i + 2 * kBundle, end));
+          const int count = static_cast<int>(std::min<std::int64_t>(kBundle, end - i));
+          for (int lane = 0; lane < count; ++lane) queries[lane] = a.queries + 3 * (base + order[i + lane]);
+          search(queries, count);
+          for (int lane = 0; lane < count; ++lane) write_row(a, search, lane, base + order[i + lane]);
         }
       });
     });
