@@ -44,7 +44,7 @@ def make(world, record=None) -> tuple[Trainer, Schedule]:
 
 
 def test_replayed_steps_are_those_that_are_not(world):
-    """Through all stages: octaves open, the prior fades, the geometric loss grows, the encoder stops, a cloud joins."""
+    """Through all stages: octaves open, the prior narrows, the geometric loss grows, encoder stops, a cloud joins."""
     (plain, schedule), (replayed, _) = make(world), make(world, record_by_calling)
     seen: set[str] = set()
     while plain.step < schedule.n_steps:
@@ -121,3 +121,11 @@ def test_factors_open_octaves_as_the_kernel_does(window):
     x = torch.rand(50, 3) * 2 - 1
     got, want = (encode_position(x, OCTAVES, w) for w in (octave_factors(window, OCTAVES), window))
     torch.testing.assert_close(got, want, rtol=0, atol=2e-7)
+
+
+def test_the_prior_counts_to_the_end(world):
+    c = config(steps=[2, 4], prior_until=0.5)
+    trainer, schedule = Trainer.create(c, world), Schedule(c, 40)
+    while trainer.step < schedule.n_steps:
+        terms = trainer.run_group(schedule, 2)
+    assert schedule.at(5).prior == 0 and float(terms["prior"]) > 0

@@ -9,7 +9,7 @@ from uner3d.config import Config
 from uner3d.data.scene import Camera
 from uner3d.reconstruct import seconds_after_training
 from uner3d.train.photos import PhotoSet, UnitFrame
-from uner3d.train.world import World, make_world
+from uner3d.train.world import World, find_prior, make_world
 
 
 def half_white(n_views: int = 2, masked: bool = False, background=None, size: int = 40) -> World:
@@ -48,3 +48,11 @@ def test_time_kept_for_held_out_views_is_a_share_of_the_budget_at_most():
     without = seconds_after_training(world, 0.0, 300)
     assert without < seconds_after_training(world, 0.1, 300) <= without + 0.12 * 300
     assert seconds_after_training(world, 50.0, 300) <= without + 0.12 * 300
+
+
+def test_the_first_matching_is_at_full_resolution_where_there_is_little_to_match(monkeypatch):
+    monkeypatch.setattr("uner3d.train.world.LEAST_HALVED", 20)
+    world = half_white(background=torch.ones(3))  # 2 photos of 40 x 40 pixels, half of them white
+    for limit, reduction in ((1599, 2), (1600, 1)):
+        monkeypatch.setattr("uner3d.train.world.FULLY_MATCHED", limit)
+        assert find_prior(world, 0).reduction == reduction

@@ -16,6 +16,7 @@ from uner3d.render.sampling import ray_box
 from .photos import PhotoSet, Ranking, shows
 
 SOURCES, ITERATIONS, BEST = 6, 6, 2
+THOROUGH = 10, 1  # iterations and best sources where there is little to match, and few photos may see the same
 REACH = 16.0  # pixels by which a random start may be moved at first
 CORRELATED = 0.5  # score from which on a match counts
 AGREEMENT = 0.01  # relative difference of depth up to which two views mean the same surface
@@ -49,7 +50,7 @@ class Prior:
 
 @torch.no_grad()
 def match_photos(photos: PhotoSet, reduction: int, ranking: Ranking, extent: Tensor, background: Tensor | None,
-                 seed: int) -> Prior:  # fmt: skip
+                 seed: int, iterations: int = ITERATIONS, n_best: int = BEST) -> Prior:  # fmt: skip
     """Patch matching of every view from random planes inside the box (half edges ``extent`` (3,)), kept where other
     views find the same surface.
 
@@ -67,7 +68,7 @@ def match_photos(photos: PhotoSet, reduction: int, ranking: Ranking, extent: Ten
             others = torch.arange(1, len(views), device="cpu")
             depth[view], _, score[view], _ = ops.patch_match(
                 grey[views], photos.K[views], photos.cam_from_unit[views], 0, others, start, normal, limits,
-                iterations=ITERATIONS, reach=REACH, n_best=BEST, seed=seed)  # fmt: skip
+                iterations=iterations, reach=REACH, n_best=n_best, seed=seed)  # fmt: skip
     depth = torch.where(score >= CORRELATED, depth, torch.zeros_like(depth))
     count = torch.stack([_confirmations(photos, view, depth, ranking[view]) for view in range(len(photos))])
     weight = score * (count / (count + 1.0)) * (count >= max(1, min(2, len(photos) - 1)))

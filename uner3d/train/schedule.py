@@ -15,7 +15,8 @@ LAST_RATE = 0.05  # of the learning rate, at the end
 
 @dataclass(frozen=True)
 class Stage:
-    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors.
+    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors (of
+    the prior: 1 to 0, from the widest window around its depths to the narrowest).
 
     For steps that are replayed on a GPU, what changes from step to step is a tensor there (step_graphs.py).
     """

@@ -127,7 +127,7 @@ class Trainer:
             "dssim": c.dssim_loss,
             "mask": c.mask_loss * (world.photos[stage.reduction].masks is not None),
             "distortion": c.distortion_loss,
-            "prior": c.prior_loss * float(stage.prior) * (world.prior is not None),
+            "prior": c.prior_loss * (world.prior is not None),
             "geometric": c.geometric_loss * float(stage.geometric) * (n_targets > 1),
             "idw": c.idw_loss * stage.idw,
         }
@@ -151,7 +151,7 @@ class Trainer:
         if "prior" in active and self.world.prior is not None:
             depth, weight = self.world.prior.at(batch.views, batch.pixels, stage.reduction)
             width = PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * stage.prior
-            terms["prior"] = c.prior_loss * stage.prior * prior_loss(weights, edges, depth, weight, width)
+            terms["prior"] = c.prior_loss * prior_loss(weights, edges, depth, weight, width)
         if "geometric" in active:
             terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(inputs, batch, rendering)
         if "idw" in active:

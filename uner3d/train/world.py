@@ -10,8 +10,10 @@ from torch import Tensor
 from uner3d.config import Config
 
 from .photos import PhotoSet, Ranking, neighbours, shows
-from .prior import Prior, match_photos
+from .prior import THOROUGH, Prior, match_photos
 from .schedule import LEAST_HALVED
+
+FULLY_MATCHED = 500_000  # pixels that show something, up to which the first matching is at full resolution
 
 
 @dataclass
@@ -64,6 +66,11 @@ def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Ten
 
 
 def find_prior(world: World, seed: int) -> Prior:
-    """What matching the photos tells beforehand, on the world's device."""
-    reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED else 1
-    return match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background, seed)
+    """What matching the photos tells beforehand, on the world's device: at full resolution where there is little to
+    match, which is where few photos make matching hard."""
+    height, width = world.photos[1].size
+    n_pixels = world.shown * len(world.photos[1]) * height * width
+    thorough = n_pixels <= FULLY_MATCHED
+    reduction = 2 if width >= LEAST_HALVED and not thorough else 1
+    return match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background, seed,
+                        *(THOROUGH if thorough else ()))
