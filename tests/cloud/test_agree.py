@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from toy import RADIUS, ball_depth, ball_maps, ball_photos, ring
 
 from uner3d.cloud.agree import agree, disagreement_warning
-from uner3d.cloud.free_space import near_background
 from uner3d.cloud.raster import footprint, raster_normals
 from uner3d.train.photos import neighbours
 
@@ -96,21 +95,6 @@ def test_depths_that_agree_but_contradict_the_photos():
         ncc.append(float(agreed.ncc[3][here].median()))
         confidence.append(float(agreed.confidence[3][here].mean()))
     assert ncc[1] < ncc[0] - 0.2 and confidence[1] < confidence[0] - 0.05
-
-
-def test_what_one_view_alone_holds_is_kept_where_the_photos_agree(photos):
-    maps = ball_maps(photos)
-    for view in (0, 1, 2, 4, 5, 6):
-        maps.depth[view] = 0
-    agreed = agree(maps, photos, neighbours(photos), torch.ones(3))
-    assert (agreed.n_views[3][maps.depth[3] > 0] == 1).all()
-    kept = agreed.kept[3]
-    assert kept[inner(maps, 3, 0.8)].float().mean() > 0.5 and (agreed.ncc[3][kept] > 0.8).all()
-    outline = near_background(maps, photos, torch.ones(3))[3]
-    assert (outline & inner(maps, 3, 0.2)).any() and not (kept & outline).any()
-    maps.depth[3] *= 1.15  # behind the surface, where nothing contradicts it
-    wrong = agree(maps, photos, neighbours(photos), torch.ones(3))
-    assert wrong.kept[3].sum() < 0.7 * kept.sum() and (wrong.ncc[3][wrong.kept[3]] > 0.8).all()
 
 
 def test_every_piece_of_surface_has_an_owner(right):

@@ -7,7 +7,7 @@ import torch
 from toy import RADIUS, ball_maps, ball_photos, ring
 
 from uner3d.cloud.agree import agree
-from uner3d.cloud.free_space import WINDOW, bare_pixels, contradictions, near_background
+from uner3d.cloud.free_space import bare_pixels, contradictions
 from uner3d.train.photos import neighbours
 
 WHITE, DARK = torch.ones(3), torch.tensor([0.2, 0.3, 0.2])
@@ -69,23 +69,3 @@ def test_black_background_ends_where_the_object_is_lit():
     bare = bare_pixels(photos, torch.zeros(3))[0]
     assert bare[:12].all() and bare[:, :12].all() and not bare[12:28, 12:48].any()
     assert not bare_pixels(photos, WHITE).any()
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("masks", [True, False])
-def test_what_lies_a_window_from_the_background_is_near_it(masks, stride):
-    photos = ball_photos(2, 96, 72, 160.0, masks=masks)
-    maps = ball_maps(photos, stride)
-    outside = ball_maps(photos).depth[0] == 0
-    near = near_background(maps, photos, WHITE)[0]
-    assert near.shape == maps.depth.shape[1:]
-    for row, column in ((36, 48), (36, 20), (10, 48), (36, 48 - 30), (36, 48 - 22)):
-        row, column = row // stride, column // stride
-        y, x = row * stride + stride // 2, column * stride + stride // 2
-        window = outside[max(0, y - WINDOW) : y + WINDOW + 1, max(0, x - WINDOW) : x + WINDOW + 1]
-        assert bool(near[row, column]) == bool(window.any())
-
-
-def test_nothing_is_near_a_background_that_is_not_known():
-    photos = ball_photos(2, 96, 72, 160.0, masks=False)
-    assert not near_background(ball_maps(photos), photos, None).any()

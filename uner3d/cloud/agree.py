@@ -11,14 +11,13 @@ from torch import Tensor
 from uner3d import ops
 from uner3d.train.photos import Ranking
 
-from .free_space import bare_pixels, contradictions, is_black, near_background
+from .free_space import bare_pixels, contradictions, is_black
 from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
 
 PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
 DEPTH_TOLERANCE = 0.01  # relative
-# Correlation that a textured point needs where enough views hold it, where two do, and where its own alone does.
-REJECTED, CONFIRMED, ALONE = 0.4, 0.6, 0.8
+CONFIRMED = 0.6  # correlation that confirms a point for which only one other view could be found
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
 UNLIT = 0.2  # brightest channel of what cannot be told from a black background where it has no texture
 PATCH = 5  # samples along each side of an NCC patch
@@ -46,9 +45,7 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     """Check every surface point against its neighbours' surfaces and photos.
 
     A point is kept where at least min(3, V - 1) views (its own included, and another where there is one) carry it forth
-    and back within a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it;
-    of more than three views also where no other holds it, but the photos correlate very well there and show no
-    background nearby.
+    and back within a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it.
     Depths of one field agree with themselves easily, so the photos have a say: where the patches around the point have
     texture, they must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one,
     all that is nearly black and hangs together with it, or has no texture (the cloth an object stands on), is a part.
@@ -59,7 +56,6 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     no, none = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape)
     out = Agreed(torch.zeros(*shape, 3), torch.zeros(*shape, 3), no.clone(), torch.zeros(shape, dtype=torch.uint8),
                  none.clone(), none.clone(), no.clone())  # fmt: skip
-    outlines = near_background(maps, photos, background)
     for view in range(n_views):
         near = ranking[view][:n_neighbours]
         x = maps.points(view)
@@ -75,9 +71,7 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         ncc = patch_agreement(photos, view, near[:4], points, flat_normals, footprint(maps, view)[index] / maps.stride)
         textured = ~ncc.isnan()
         met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
-        if needed > 2:
-            met |= (ncc > ALONE) & ~outlines[view].view(-1)[index]
-        kept = met & (conflicts < count) & ~(textured & (ncc < REJECTED))
+        kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
         if background is not None and photos.masks is None and is_black(background):
             kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d.train.photos import shows
@@ -17,7 +16,6 @@ DISTINCT = 0.2  # difference from which on a surface could not be taken for the 
 OCCLUDED = 0.01  # relative depth by which another surface must lie in front to hide a point
 CHUNK = 1 << 18  # points at a time
 BLACK, RIM = 0.1, 0.165  # brightest channel of a black background, and of a silhouette's blurred rim before it
-WINDOW = 4  # pixels from the centre of a matching window to its corner, along an axis
 LEAST_AREA = 0.001  # of the photo: smaller dark regions are cracks and shadows
 
 
@@ -49,20 +47,6 @@ def _regions_with(mask: np.ndarray, seeds: np.ndarray, least: float) -> np.ndarr
     sizes = np.bincount(regions[seeds & mask], minlength=n_regions + 1)
     sizes[0] = 0
     return sizes[regions] >= max(least, 1)
-
-
-def near_background(maps: SurfaceMaps, photos, background: Tensor | None) -> Tensor:
-    """Raster pixels (V, h, w) with pixels near them that masks leave out or that show the uniform ``background`` (3,):
-    what correlates there may be the object's outline alone, whose depth says nothing. None where there is neither."""
-    if photos.masks is not None:
-        bare = photos.masks <= 127
-    elif background is not None:
-        bare = bare_pixels(photos, background)
-    else:
-        return torch.zeros(maps.depth.shape, dtype=torch.bool)
-    wide = F.max_pool2d(bare[:, None].float(), 2 * WINDOW + 1, stride=1, padding=WINDOW)[:, 0] > 0
-    row, column = (torch.arange(n) * maps.stride + maps.stride // 2 for n in maps.depth.shape[1:])
-    return wide[:, row[:, None], column]
 
 
 @torch.no_grad()
