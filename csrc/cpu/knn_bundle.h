@@ -22,8 +22,8 @@ struct QueryBox {
     for (int j = 0; j < kWidth; j += kBundle) {
       __m256 along[3];
       for (int d = 0; d < 3; ++d) {
-        const __m256 above = _mm256_sub_ps(_mm256_load_ps(lows + d * kWidth + j), _mm256_set1_ps(high[d])),
-                     below = _mm256_sub_ps(_mm256_set1_ps(low[d]), _mm256_load_ps(highs + d * kWidth + j)),
+        const __m256 above = _mm256_sub_ps(_mm256_loadu_ps(lows + d * kWidth + j), _mm256_set1_ps(high[d])),
+                     below = _mm256_sub_ps(_mm256_set1_ps(low[d]), _mm256_loadu_ps(highs + d * kWidth + j)),
                      gap = _mm256_max_ps(_mm256_max_ps(above, below), _mm256_setzero_ps());
         along[d] = _mm256_mul_ps(gap, gap);
       }

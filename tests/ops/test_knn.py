@@ -209,6 +209,16 @@ def test_non_contiguous_inputs():
     assert strided.grad.abs().sum() > 0
 
 
+def test_index_tensors_may_start_anywhere(isa):
+    """A tree that was stored in a larger tensor lies at any multiple of four bytes."""
+    points, queries = cloud("normal", 1500), cloud("normal", 1500, 1)
+    index, shifted = KnnIndex(points), KnnIndex(points)
+    for name in ("leaves", "order", "boxes", "lowest"):
+        value = getattr(index, name)
+        setattr(shifted, name, torch.cat([value.new_zeros(1), value.flatten()])[1:].view(value.shape))
+    assert all(torch.equal(a, b) for a, b in zip(knn(index, queries, 8), knn(shifted, queries, 8), strict=True))
+
+
 def test_extra_memory_of_the_index():
     for dtype, most in ((torch.float32, 18), (torch.float64, 32)):
         _, *tree = KnnIndex(cloud("normal", 100_000, dtype=dtype)).tensors()
