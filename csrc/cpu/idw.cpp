@@ -4,7 +4,6 @@
 #include "finite.h"
 #include "knn_nearby.h"
 #include "pair_scatter.h"
-#include "query_order.h"
 
 namespace uner3d::cpu {
 namespace {
@@ -60,29 +59,16 @@ void weigh(const IdwArgs<T>& a, std::int64_t row, const Search& search, int lane
   }
 }
 
-// Calls use(i, row, weighted) for the sorted queries begin..end, and fetch(row) a bundle earlier: the rows of sorted
-// queries are scattered.
+// Calls use(i, row, weighted) for the sorted queries begin..end, and fetch(row) before.
 template <int K, class T, class Fetch, class Use>
 void for_weighted(const IdwArgs<T>& a, const QueryOrder<T>& order, std::int64_t base, std::int64_t begin,
                   std::int64_t end, const Fetch& fetch, const Use& use) {
-  NearbySearcher<T, K> search(a.tree, a.k, a.radius);
   Weighted<T> weighted;
-  const T* queries[kBundle];
-  for (std::int64_t i = begin; i < end; i += kBundle) {
-    for (std::int64_t next = i + kBundle; next < std::min(i + 2 * kBundle, end); ++next) {
-      const std::int64_t row = base + order[next];
-      __builtin_prefetch(a.queries + 3 * row);
-      fetch(row);
-    }
-    const int count = static_cast<int>(std::min<std::int64_t>(kBundle, end - i));
-    for (int lane = 0; lane < count; ++lane) queries[lane] = a.queries + 3 * (base + order[i + lane]);
-    search(queries, count);
-    for (int lane = 0; lane < count; ++lane) {
-      const std::int64_t row = base + order[i + lane];
-      weigh(a, row, search, lane, weighted);
-      use(i + lane, row, weighted);
-    }
-  }
+  for_neighbours<K>(a, order, base, begin, end, fetch,
+                    [&](std::int64_t i, std::int64_t row, const auto& search, int lane) {
+                      weigh(a, row, search, lane, weighted);
+                      use(i, row, weighted);
+                    });
 }
 
 template <class T>

@@ -4,22 +4,15 @@
 #include "finite.h"
 #include "knn_nearby.h"
 #include "pair_scatter.h"
-#include "query_order.h"
 
 namespace uner3d::cpu {
 namespace {
 constexpr std::int64_t kGrain = 512;  // queries: long enough for the bound of the last one to pay
 
-// Rows are fetched a bundle early: those of sorted queries are scattered.
 template <class T>
-void fetch_rows(const KnnArgs<T>& a, const QueryOrder<T>& order, std::int64_t base, std::int64_t begin,
-                std::int64_t end) {
-  for (std::int64_t i = begin; i < end; ++i) {
-    const std::int64_t row = base + order[i];
-    __builtin_prefetch(a.queries + 3 * row);
-    __builtin_prefetch(a.dist2 + row * a.k, 1);
-    for (int j = 0; j < a.k; j += kWidth / 2) __builtin_prefetch(a.index + row * a.k + j, 1);
-  }
+void fetch_row(const KnnArgs<T>& a, std::int64_t row) {
+  __builtin_prefetch(a.dist2 + row * a.k, 1);
+  for (int j = 0; j < a.k; j += kWidth / 2) __builtin_prefetch(a.index + row * a.k + j, 1);
 }
 
 template <class T, class Search>
@@ -42,15 +35,9 @@ std::int64_t knn_forward(const KnnArgs<T>& a, int n_threads) {
     order.sort(a.queries + 3 * base, n, n_threads);
     with_capacity(a.k, [&](auto capacity) {
       parallel_for(n, kGrain, n_threads, [&](std::int64_t begin, std::int64_t end) {
-        NearbySearcher<T, decltype(capacity)::value> search(a.tree, a.k, a.radius);
-        const T* queries[kBundle];
-        for (std::int64_t i = begin; i < end; i += kBundle) {
-          fetch_rows(a, order, base, i + kBundle, std::min(i + 2 * kBundle, end));
-          const int count = static_cast<int>(std::min<std::int64_t>(kBundle, end - i));
-          for (int lane = 0; lane < count; ++lane) queries[lane] = a.queries + 3 * (base + order[i + lane]);
-          search(queries, count);
-          for (int lane = 0; lane < count; ++lane) write_row(a, search, lane, base + order[i + lane]);
-        }
+        for_neighbours<decltype(capacity)::value>(
+            a, order, base, begin, end, [&](std::int64_t row) { fetch_row(a, row); },
+            [&](std::int64_t, std::int64_t row, const auto& search, int lane) { write_row(a, search, lane, row); });
       });
     });
   }

@@ -3,6 +3,7 @@
 
 #include "knn_bundle.h"
 #include "knn_search.h"
+#include "query_order.h"
 
 namespace uner3d::cpu {
 
@@ -104,5 +105,26 @@ class NearbySearcher {
   int counts_[kBundle];
   Key keys_[kBundle][K];
 };
+
+// Calls use(i, row, search, lane) with the neighbours of each of the sorted queries begin..end; `row` is that of the
+// caller's order, in which the rows of sorted queries are scattered, so fetch(row) comes a bundle earlier. Args: of
+// knn or idw.
+template <int K, class Args, class T, class Fetch, class Use>
+void for_neighbours(const Args& a, const QueryOrder<T>& order, std::int64_t base, std::int64_t begin, std::int64_t end,
+                    const Fetch& fetch, const Use& use) {
+  NearbySearcher<T, K> search(a.tree, a.k, a.radius);
+  const T* queries[kBundle];
+  for (std::int64_t i = begin; i < end; i += kBundle) {
+    for (std::int64_t next = i + kBundle; next < std::min(i + 2 * kBundle, end); ++next) {
+      const std::int64_t row = base + order[next];
+      __builtin_prefetch(a.queries + 3 * row);
+      fetch(row);
+    }
+    const int count = static_cast<int>(std::min<std::int64_t>(kBundle, end - i));
+    for (int lane = 0; lane < count; ++lane) queries[lane] = a.queries + 3 * (base + order[i + lane]);
+    search(queries, count);
+    for (int lane = 0; lane < count; ++lane) use(i + lane, base + order[i + lane], search, lane);
+  }
+}
 
 }  // namespace uner3d::cpu

@@ -60,8 +60,6 @@ class Searcher {
     return n_found_;
   }
 
-  T dist2(int i) const { return core::key_dist2<T>(best_[i]); }
-  std::int32_t index(int i) const { return core::key_index<T>(best_[i]); }
   Key key(int i) const { return best_[i]; }
 
  private:

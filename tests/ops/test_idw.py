@@ -48,13 +48,6 @@ def in_float64(arguments: dict) -> dict:
     return {"points": arguments.pop("index"), **arguments}
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_matches_the_twin(isa, dtype):
     tolerance = 2e-4 if dtype == torch.float32 else 1e-11

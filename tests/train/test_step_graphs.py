@@ -8,7 +8,7 @@ from uner3d.config import Config
 from uner3d.model.field import encode_position, octave_factors
 from uner3d.train.checkpoint import load_state, save_state
 from uner3d.train.hull import carve
-from uner3d.train.schedule import Schedule
+from uner3d.train.schedule import PRIOR_WIDTH, Schedule
 from uner3d.train.step_graphs import KEPT, StepGraphs
 from uner3d.train.trainer import Trainer
 from uner3d.train.world import find_prior, make_world
@@ -128,4 +128,4 @@ def test_the_prior_counts_to_the_end(world):
     trainer, schedule = Trainer.create(c, world), Schedule(c, 40)
     while trainer.step < schedule.n_steps:
         terms = trainer.run_group(schedule, 2)
-    assert schedule.at(5).prior == 0 and "prior" in terms
+    assert schedule.at(5).prior_width == PRIOR_WIDTH[1] and "prior" in terms

@@ -11,12 +11,13 @@ from uner3d.config import Config
 
 LEAST_HALVED = 240  # pixels of width; halving a thumbnail would leave nothing to match
 LAST_RATE = 0.05  # of the learning rate, at the end
+PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the start and at prior_until
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors (of
-    the prior: 1 to 0, from the widest window around its depths to the narrowest).
+    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors,
+    width of the window around the prior's depths.
 
     For steps that are replayed on a GPU, what changes from step to step is a tensor there (step_graphs.py).
     """
@@ -25,7 +26,7 @@ class Stage:
     window: float | Tensor
     rate: float
     geometric: float | Tensor
-    prior: float | Tensor
+    prior_width: float | Tensor
     idw: float
     uniform: float | Tensor
     encoder_learns: bool
@@ -65,6 +66,7 @@ class Schedule:
         opened = min(1.0, 0.3 + 0.7 * progress / max(c.open_octaves, 1e-6))
         warm = min(1.0, (step + 1) / 50)
         fog = c.geometric_from  # depths that agree in fog would only keep it
+        wide = max(0.0, 1 - progress / max(c.prior_until, 1e-6))
         # A field needs steps, not a share of them, to leave the fog; a rate held for longer costs sharpness.
         held = min(self.progress(c.rate_held), c.coarse_share)
         return Stage(
@@ -72,7 +74,7 @@ class Schedule:
             window=opened * c.octaves,
             rate=warm * LAST_RATE ** max(0.0, (progress - held) / max(1 - held, 1e-6)),
             geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0, step - fog) / max(1, fog)),
-            prior=max(0.0, 1 - progress / max(c.prior_until, 1e-6)),
+            prior_width=PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * wide,
             idw=float(progress >= c.idw_from),
             uniform=max(0.15, 0.6 - progress),
             encoder_learns=progress < c.encoder_until,

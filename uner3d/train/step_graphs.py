@@ -19,7 +19,7 @@ from .photos import PhotoSet
 from .schedule import Stage
 
 KEPT = 4  # recordings; each holds the memory of a step
-FOLLOWED = ("uniform", "geometric", "prior")  # numbers of a stage that change from step to step, beside the octaves
+FOLLOWED = ("uniform", "geometric", "prior_width")  # numbers of a stage that change between steps, as octaves do
 
 
 @dataclass

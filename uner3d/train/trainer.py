@@ -28,7 +28,6 @@ PATCH = 4
 GEOMETRIC_GATE = 3.0  # pixels
 LEAST_OPAQUE = 8  # rays of a batch that must meet a surface before the geometric loss counts
 PRIOR_DENSITY = 20.0  # of the grid where matching has found a surface, so that samples go there
-PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the start and at the end
 TIGHTEN_FROM = 80  # steps after which the grid knows which cells are empty
 TIGHTEN_EVERY = 16
 
@@ -150,8 +149,7 @@ class Trainer:
             terms["distortion"] = c.distortion_loss * losses.distortion(weights, edges)
         if "prior" in active and self.world.prior is not None:
             depth, weight = self.world.prior.at(batch.views, batch.pixels, stage.reduction)
-            width = PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * stage.prior
-            terms["prior"] = c.prior_loss * prior_loss(weights, edges, depth, weight, width)
+            terms["prior"] = c.prior_loss * prior_loss(weights, edges, depth, weight, stage.prior_width)
         if "geometric" in active:
             terms["geometric"] = c.geometric_loss * stage.geometric * self.geometric(inputs, batch, rendering)
         if "idw" in active:

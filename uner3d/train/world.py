@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class World:
         """Where all tensors but the ranking lie; the fit runs there."""
         return self.extent.device
 
-    @property
+    @cached_property
     def shown(self) -> float:
         """The share of the photos' pixels that show something: what masks cover, or what differs from a uniform
         background; all of them where there is neither."""
