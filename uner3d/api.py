@@ -28,6 +28,7 @@ from uner3d.train.fit import before_training, prepare, return_free_memory
 from uner3d.train.fit import fit as fit_world
 from uner3d.train.photos import PhotoSet, UnitFrame, nearest_views
 from uner3d.train.resume import check_scene
+from uner3d.train.untrained import is_untrained, untrained_config
 from uner3d.train.world import World
 
 Progress = Callable[[float], None]
@@ -128,10 +129,32 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
 def load_run_scene(run: Path, config: Config):
     """The scene that a run was trained on, with the box it had then."""
     saved = load_scene_record(run)
-    scene = load_scene(saved["path"], downscale=config.downscale, holdout=config.holdout, masks=config.masks,
-                       box=saved["box"])  # fmt: skip
+    scene = load_config_scene(saved["path"], config, saved["box"])
     check_scene(run, scene)
     return scene
+
+
+def load_config_scene(path: Path | str, config: Config, box: Any = None):
+    """The scene as the settings of a run have it: photos, split, masks; ``box`` where theirs is not to be used."""
+    return load_scene(path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
+                      box=config.box if box is None else box, chosen=config.views,
+                      least_views=1 if is_untrained(config) else 2)  # fmt: skip
+
+
+def predict(scene, weights: Path | str = "default", *, run: Path | str | None = None, **settings: Any) -> Fitted:
+    """A field for a scene without fitting it: weights trained across scenes, conditioned on the scene's photos (one is
+    enough). Takes seconds.
+
+    Args:
+        scene: from :func:`load_scene`, with ``chosen`` for some of its photos and ``least_views=1`` for a single one.
+        weights: file of ``uner3d train --scenes``, or "default", the one that the package brings.
+        run: folder to write the run to (default: a temporary one).
+        settings: any field of Config.
+
+    Raises:
+        FileNotFoundError, ValueError: weights that are not there, are damaged or fit another model.
+    """
+    return fit(scene, config=untrained_config("base", weights=str(weights), **settings), run=run)
 
 
 def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceMaps, Agreed]:
@@ -145,7 +168,7 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
         return read_surfaces(path)
     c, host = fitted.config, fitted.host
     return_free_memory()
-    maps = render_surfaces(fitted.model, fitted.photos, fitted.world.ranking, fitted.grid, c.sources, c.extract_samples,
+    maps = render_surfaces(fitted.model, fitted.photos, fitted.world.conditioning, fitted.grid, c.sources, c.extract_samples,
                            c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6))  # fmt: skip
     if c.refine:
         maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine, _part(progress, 0.6, 0.4))
@@ -204,7 +227,8 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
 
     return_free_memory()
     photos = PhotoSet(views, fitted.frame)
-    ranking = nearest_views(photos.cam_from_unit, fitted.photos)
+    few = () if fitted.world.sources is None else (fitted.config.sources,)
+    ranking = nearest_views(photos.cam_from_unit, fitted.photos, *few)
     out: list[HeldOut] = []
     begin = time.monotonic()
     for view in range(len(photos)):

@@ -15,6 +15,7 @@ from uner3d.data.synthetic import SynthOptions
 from uner3d.options import FitOptions, check_density, check_ply_target, fit_config, set_threads
 
 Scene = Annotated[Path, tyro.conf.Positional]
+OptionalScene = Annotated[Path | None, tyro.conf.Positional]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OutOrDefault = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
@@ -51,13 +52,26 @@ def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: O
     print(out / "report.html")
 
 
-def train(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out) -> None:
-    """Fit a field to a scene and write the run folder that `cloud`, `render` and `eval` work from.
+def train(fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, scene: OptionalScene = None,
+          scenes: tuple[Path, ...] = ()) -> None:  # fmt: skip
+    """Fit a field to a scene and write the run folder that `cloud`, `render` and `eval` work from; or, with --scenes,
+    train one model across many scenes and write weights for `reconstruct --weights`.
+
+    Under `torchrun --nproc-per-node N -m uner3d train --scenes ...` the scenes are shared between N processes.
 
     Args:
         scene: Folder of posed photos, as for `reconstruct`.
         out: Run folder.
+        scenes: Folders of scenes, or of folders of scenes, to train across. Writes OUT/weights.safetensors.
     """
+    if (scene is None) == (not scenes):
+        raise ValueError("train: expected either a scene or --scenes, got "
+                         + ("both" if scenes else "neither"))  # fmt: skip
+    if scenes:
+        from uner3d.across import train_weights
+
+        print(train_weights(scenes, out, fit))
+        return
     config = fit_config(fit)
     from uner3d.reconstruct import train_only
 

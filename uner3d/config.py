@@ -24,11 +24,13 @@ class Config:
     model: str = "base"  # base | paper
     encoder: str = "cnn"  # cnn | resnet34
     encoder_weights: str | None = None  # local .pth or .safetensors file with an ImageNet ResNet34 state dict
+    weights: str | None = None  # where the model starts: a file of `uner3d train --scenes`, or "default", the shipped one
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda | cuda:N; auto is settled by the fit
     masks: str = "auto"  # auto | off
     downscale: float = 1.0
     holdout: int = 0
+    views: list[int] | None = None  # of the scene's photos, those that are used; None: all
     box: list[list[float]] | list[float] | None = None  # as given by the user, world units; None: found
 
     minutes: float = 5.0  # budget of the whole command; steps are calibrated from it, and corrected under way

@@ -23,7 +23,12 @@ class FitOptions:
     """Time budget of the whole command (default: 5; preset quick: 2, high: 30). Step counts are calibrated from it once
     and written to config.json."""
     steps: int | None = None
-    """Training steps, instead of a time budget."""
+    """Training steps, instead of a time budget. 0: none, with --weights."""
+    weights: str | None = None
+    """Where the model starts: a file of `uner3d train --scenes`, `default` for the one that the package brings, or none.
+    With --steps 0 it predicts the scene as it is."""
+    views: str | None = None
+    """Numbers of the photos to use, as in 0,5,7 (default: all). With --weights and --steps 0, one is enough."""
     downscale: float = 1.0
     """Reduce the photos by this factor (2: half the width and height)."""
     holdout: int = 0
@@ -64,21 +69,44 @@ def fit_config(options: FitOptions) -> Config:
     """The settings of a run, from those of the command; refuses what cannot be meant."""
     from uner3d.device import resolve_device
     from uner3d.train.schedule import split_steps
+    from uner3d.train.untrained import untrained_config
 
     set_threads(options.threads)
     resolve_device(options.device)  # refused before a scene is read
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
-    if options.steps is not None and options.steps < 2:
-        raise ValueError(f"--steps: expected at least 2, got {options.steps}")
+    weights = None if options.weights in (None, "none") else options.weights
+    if options.steps is not None and options.steps < 2 and not (options.steps == 0 and weights):
+        raise ValueError(f"--steps: expected at least 2, or 0 with --weights, got {options.steps}")
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
-    weights = str(options.encoder_weights.resolve()) if options.encoder_weights else None
-    config = preset_config(options.preset, minutes=options.minutes, downscale=options.downscale,
-                           holdout=options.holdout, masks=options.masks, box=box, seed=options.seed,
-                           encoder_weights=weights, encoder=options.encoder, device=options.device)  # fmt: skip
-    if options.steps is not None:
+    trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    make = untrained_config if options.steps == 0 else preset_config
+    config = make(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
+                  masks=options.masks, box=box, seed=options.seed, encoder_weights=trunk, encoder=options.encoder,
+                  device=options.device, weights=_weights_file(weights), views=_numbers(options.views))  # fmt: skip
+    if options.steps:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
+
+
+def _weights_file(name: str | None) -> str | None:
+    """The name of a file of weights as config.json has it: "default", or where it lies, wherever that is read."""
+    from uner3d.model.weights import weights_path
+
+    if name is None:
+        return None
+    path = weights_path(name)
+    return name if name == "default" else str(path.resolve())
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Numbers of photos from "0,5,7"."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ValueError(f"--views: expected numbers of photos like 0,5,7, got {text!r}")
+    return [int(part) for part in parts]
 
 
 def check_density(points: int | None, spacing: float | None) -> None:

@@ -18,7 +18,6 @@ from uner3d.cloud.agree import disagreement_warning
 from uner3d.cloud.generate import EmptyCloud
 from uner3d.cloud.refine import WIDE
 from uner3d.config import Config
-from uner3d.data import load_scene
 from uner3d.device import describe
 from uner3d.info import git_commit
 from uner3d.model.build import Model
@@ -133,8 +132,7 @@ def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: St
     elif config.encoder_weights is not None:
         Model(config)  # a file that cannot be read is found now, not after matching
     with before_training(), stages.stage("load"):
-        scene = load_scene(scene_path, downscale=config.downscale, holdout=config.holdout, masks=config.masks,
-                           box=config.box)  # fmt: skip
+        scene = api.load_config_scene(scene_path, config)
     for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:
         warn(stages, outcome, warning)
     return config, scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def load_scene(
     holdout: int = 0,
     masks: str = "auto",
     box: Any = None,
+    chosen: Sequence[int] | None = None,
+    least_views: int = 2,
 ) -> Scene:
     """Reads posed photos of any supported format, checks them, and finds the region to reconstruct.
 
@@ -35,6 +38,9 @@ def load_scene(
         masks: "auto" uses mask files or transparency where all training photos have them; "off" ignores mask files,
             and composites transparent photos on white without using their alpha for anything else.
         box: region to reconstruct, min x y z and max x y z in world units; found automatically where it is None.
+        chosen: numbers (from 0) of the training photos that are kept, in this order, out of the ordered list of those
+            that exist and are not held out. The box is that of the whole set all the same.
+        least_views: how many photos for training there must be.
 
     Of two photos of the same thing with one and the same pose, the second is left out of training (a warning says so).
 
@@ -64,17 +70,19 @@ def load_scene(
     infos = inspect_files(frames + test_frames, masks == "auto")
     use_masks = masks == "auto" and masks_are_complete(frames, infos, warnings)
     views = make_views(frames, infos, use_masks, downscale, warnings)
-    if len(views) < 2:
-        raise SceneError(f"{found}: only {len(views)} photo can be used, expected at least 2")
+    if len(views) < least_views:
+        raise SceneError(f"{found}: only {len(views)} photo can be used, expected at least {least_views}")
     doubles = find_doubles(views, warnings)
     test_views = make_views(test_frames, infos, use_masks, downscale, warnings)
-    views, held_out = _split(views, holdout, doubles)
+    views, held_out = _split(views, holdout, doubles, least_views)
     test_views = held_out or test_views
     check_overlap(views, warnings)
     source = "given"
     if corners is None:
         corners, source = find_box(views, raw.sparse_points, raw.box_hint, warnings)
     background = (1.0, 1.0, 1.0) if use_masks else None
+    if chosen is not None:
+        views = _chosen(views, chosen, least_views)
     return Scene(path, reader.NAME, views, test_views, corners, source, background, raw.sparse_points, warnings)
 
 
@@ -87,16 +95,31 @@ def _check_arguments(downscale: float, holdout: int, masks: str) -> None:
         raise SceneError(f"masks: expected 'auto' or 'off', got {masks!r}")
 
 
-def _split(views: list[View], holdout: int, doubles: list[tuple[int, int]]) -> tuple[list[View], list[View]]:
+def _chosen(views: list[View], numbers: Sequence[int], least_views: int) -> list[View]:
+    """The views of those numbers; each must exist and be named once."""
+    for number in numbers:
+        if not 0 <= number < len(views):
+            raise SceneError(f"views: {number} is none of the {len(views)} training photos (0 to {len(views) - 1})")
+    if len(set(numbers)) != len(numbers):
+        raise SceneError(f"views: expected each photo once, got {','.join(map(str, numbers))}")
+    if len(numbers) < least_views:
+        raise SceneError(f"views: expected at least {least_views}, got {len(numbers)}: one photo is enough only for "
+                         "weights without training (--steps 0)")  # fmt: skip
+    return [views[number] for number in numbers]
+
+
+def _split(
+    views: list[View], holdout: int, doubles: list[tuple[int, int]], least_views: int
+) -> tuple[list[View], list[View]]:
     """Training views and held-out views. Of two exposures with one pose, training keeps the first, or none where the
     other is held out: a double counts as agreement where there is none, and would give the held-out photo away.
     """
     held_out = set(range(0, len(views), holdout)) if holdout else set()
     left_out = {i if j in held_out else j for i, j in doubles}
     training = [view for index, view in enumerate(views) if index not in held_out and index not in left_out]
-    if len(training) < 2:
+    if len(training) < least_views:
         cause = f"holdout: {holdout} leaves" if holdout else "photos with poses of their own:"
-        raise SceneError(f"{cause} {len(training)} of {len(views)} photos for training, expected at least 2")
+        raise SceneError(f"{cause} {len(training)} of {len(views)} photos for training, expected at least {least_views}")
     return training, [views[index] for index in sorted(held_out)]
 
 

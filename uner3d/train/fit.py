@@ -22,6 +22,7 @@ from .photos import PhotoSet, UnitFrame, border_colour, refuse_tiny
 from .schedule import Schedule
 from .step_log import StepLog
 from .trainer import Trainer
+from .untrained import conditioned_on_all, is_untrained, without_training
 from .world import World, find_prior, make_world
 
 SAVE_EVERY_SECONDS = 60.0
@@ -43,7 +44,8 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
     background = white if photos.masks is not None else border_colour(photos)
     outside = {"on": True, "off": False}.get(config.outside, background is None)
     allowed = carve(photos, extent, config.grid)
-    return make_world(config, photos, extent, background, allowed, outside), frame
+    world = make_world(config, photos, extent, background, allowed, outside)
+    return conditioned_on_all(world, config.sources) if is_untrained(config) else world, frame
 
 
 def fit(world: World, config: Config, run: Path, *, deadline: float | None = None, resume: bool = False,
@@ -60,6 +62,8 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     everything saved.
     """
     run.mkdir(parents=True, exist_ok=True)
+    if is_untrained(config):
+        return without_training(world, config, run, scene)
     on_cpu = world.device.type == "cpu"
     if on_cpu:
         flush_denormals()
@@ -68,7 +72,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
         schedule = Schedule(config, world.photos[1].size[1])
         if resume:
             load_state(run, trainer)
-    with _deferred_interrupt() as interrupted, _begin(run, trainer, scene, resume) as log:
+    with deferred_interrupt() as interrupted, _begin(run, trainer, scene, resume) as log:
         saved = time.monotonic()
         while trainer.step < schedule.n_steps:
             if pace and (corrected := pace.corrected(trainer.step, schedule.progress(trainer.step))):
@@ -162,7 +166,7 @@ def _group_length(step: int, schedule: Schedule, config: Config) -> int:
 
 
 @contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag, so that a step ends before the state is saved; a second one acts at once."""
     seen: list[int] = []
 

@@ -126,13 +126,14 @@ Ranking = list[Tensor]
 
 def neighbours(photos: PhotoSet) -> Ranking:
     """For each view the others that see much in common with it, most alike first."""
-    likeness = _likeness(photos.cam_from_unit, photos.cam_from_unit).fill_diagonal_(float("inf"))
+    likeness = view_likeness(photos.cam_from_unit, photos.cam_from_unit).fill_diagonal_(float("inf"))
     return [row[1:] for row in _ranked(likeness, ALWAYS_NEAR + 1)]
 
 
-def nearest_views(cam_from_unit: Tensor, photos: PhotoSet) -> Ranking:
-    """For other cameras (M, 3, 4), the views of ``photos`` that see much in common with them, most alike first."""
-    return _ranked(_likeness(cam_from_unit.to(photos.device), photos.cam_from_unit), ALWAYS_NEAR)
+def nearest_views(cam_from_unit: Tensor, photos: PhotoSet, at_least: int = ALWAYS_NEAR) -> Ranking:
+    """For other cameras (M, 3, 4), the views of ``photos`` that see much in common with them, most alike first; never
+    fewer than ``at_least`` where there are so many."""
+    return _ranked(view_likeness(cam_from_unit.to(photos.device), photos.cam_from_unit), at_least)
 
 
 def _ranked(likeness: Tensor, at_least: int) -> Ranking:
@@ -142,7 +143,7 @@ def _ranked(likeness: Tensor, at_least: int) -> Ranking:
     return [row[:n] for row, n in zip(order, useful.tolist(), strict=True)]
 
 
-def _likeness(a: Tensor, b: Tensor) -> Tensor:
+def view_likeness(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the cosines between the directions from the box's centre to the cameras and between the optical axes, so
     that it serves rings as well as facades: (A, 3, 4), (B, 3, 4) -> (A, B)."""
     towards = [F.normalize(-torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3]), dim=-1) for pose in (a, b)]

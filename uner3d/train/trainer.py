@@ -12,6 +12,7 @@ from uner3d.config import Config
 from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
+from uner3d.model.weights import load_weights
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
 
@@ -58,7 +59,10 @@ class Trainer:
         """A fresh trainer, its weights drawn from the seed and, with ``read_weights``, the encoder's from their file;
         one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
-        model = Model(config, trunk_cache, read_weights).to(world.device)
+        model = Model(config, trunk_cache, read_weights)
+        if config.weights and read_weights:
+            load_weights(model, config)
+        model = model.to(world.device)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         if world.prior is not None:
             points = world.prior.points(world.photos[world.prior.reduction])

@@ -21,7 +21,8 @@ FULLY_MATCHED = 500_000  # pixels that show something, up to which the first mat
 class World:
     """What is fixed about a scene during training: photos by reduction factor, neighbour ranking, background colour
     (3,) or None, half edges of the box (3,), allowed cells of the grid, whether rays may end beyond the box, and the
-    depths that matching the photos has found beforehand, if any."""
+    depths that matching the photos has found beforehand, if any. sources: for each view those that condition what is
+    predicted of it, where that is not the ranking (of which it is no part itself)."""
 
     photos: dict[int, PhotoSet]
     ranking: Ranking
@@ -30,6 +31,12 @@ class World:
     allowed: Tensor | None
     outside: bool
     prior: Prior | None = None
+    sources: Ranking | None = None
+
+    @property
+    def conditioning(self) -> Ranking:
+        """For each view those that condition what is predicted of it, most alike first."""
+        return self.ranking if self.sources is None else self.sources
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,82 @@
+"""`uner3d train --scenes`: from folders of scenes to a file of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uner3d.data import load_scene
+from uner3d.data.readers import READERS
+from uner3d.device import resolve_device
+from uner3d.options import FitOptions, set_threads
+from uner3d.progress import Stages, training_bar
+from uner3d.reconstruct import prepare_run
+from uner3d.train.across import AcrossConfig, begin_processes, load_across_config, train_across
+from uner3d.train.scene_stream import SceneStream, TrainingScene, find_scenes, training_scene
+
+UNUSED = ("preset", "holdout", "masks", "box", "views")  # options of a fit that mean nothing across scenes
+
+
+def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> Path:
+    """Train across ``scenes`` into the run folder ``out``; returns its file of weights.
+
+    Raises ValueError for options that mean nothing here and folders without scenes, FileExistsError where ``out`` holds
+    a run, Interrupted after Ctrl-C.
+    """
+    refuse_unused(options)
+    set_threads(options.threads)
+    device = resolve_device(options.device)
+    processes = begin_processes(device)
+    folders = find_scenes(scenes, is_scene)
+    prepare_run(out, out, resume=options.resume, overwrite=options.overwrite)
+    if options.resume:
+        config = load_across_config(out)
+        if config.scenes != [str(folder.resolve()) for folder in folders] or config.processes != processes:
+            raise ValueError(f"--resume: {out / 'config.json'} has {len(config.scenes)} scenes in {config.processes} "
+                             f"processes, got {len(folders)} in {processes}: expected the same ones")  # fmt: skip
+    else:
+        config = across_config(options, folders, processes)
+
+    def load(folder: Path) -> TrainingScene:
+        return training_scene(load_scene(folder, downscale=config.downscale))
+
+    stream = SceneStream(folders, load, config.seed)
+    stages = Stages(options.quiet or begin_rank() > 0)
+    with stages.stage("train") as update:
+        return train_across(stream, config, out, device, resume=options.resume, progress=training_bar(update))
+
+
+def across_config(options: FitOptions, folders: list[Path], processes: int) -> AcrossConfig:
+    """The settings of a training from those of the command."""
+    trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    config = AcrossConfig(encoder=options.encoder or "cnn", encoder_weights=trunk, seed=options.seed,
+                          device=options.device, steps=options.steps, downscale=options.downscale,
+                          weights=None if options.weights == "none" else options.weights, processes=processes,
+                          scenes=[str(folder.resolve()) for folder in folders])  # fmt: skip
+    if options.minutes is not None:
+        config.minutes = options.minutes
+    if config.steps is not None and config.steps < 2:
+        raise ValueError(f"--steps: expected at least 2, got {config.steps}")
+    if not config.minutes > 0:
+        raise ValueError(f"--minutes: expected a positive number, got {config.minutes}")
+    return config
+
+
+def begin_rank() -> int:
+    """The number of this process under torchrun, else 0."""
+    import torch.distributed as dist
+
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def refuse_unused(options: FitOptions) -> None:
+    """Raise ValueError for an option that was given and would be passed over."""
+    default = FitOptions()
+    for name in UNUSED:
+        value = getattr(options, name)
+        if value != getattr(default, name):
+            raise ValueError(f"--{name} {value}: means nothing with --scenes")
+
+
+def is_scene(folder: Path) -> bool:
+    """Whether some reader finds posed photos in a folder."""
+    return any(reader.find(folder) is not None for reader in READERS)

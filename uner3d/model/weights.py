@@ -1,0 +1,78 @@
+"""Weights that were trained across scenes: files of them, and the start they give a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uner3d.config import Config
+from uner3d.files import atomic_file
+
+FORMAT = "uner3d weights 1"
+SHIPPED = Path(__file__).parent.parent / "weights"
+SETTINGS = ("model", "encoder", "octaves")  # of a Config: what a file of weights fits
+
+
+def weights_path(name: str | Path) -> Path:
+    """The file that ``--weights`` names: "default" is the one that the package brings. FileNotFoundError says what was
+    looked for."""
+    path = SHIPPED / "base.safetensors" if str(name) == "default" else Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"--weights {name}: expected a .safetensors file of `uner3d train --scenes`, found none "
+                                f"at {path}")  # fmt: skip
+    return path
+
+
+def save_weights(path: Path, model: torch.nn.Module, config: Config, open_octaves: int, recipe: dict[str, Any]) -> None:
+    """Write a model's weights atomically with the settings they fit and the recipe they come from.
+
+    Octaves from ``open_octaves`` on were closed in training; their columns are stored as zero, so that opening them
+    changes nothing until a fit has learnt to use them.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    first = tensors["field.layer1.weight"]
+    closed = 6 * (config.octaves - open_octaves)
+    first[:, first.shape[1] - closed :] = 0
+    metadata = {"format": FORMAT, "recipe": json.dumps(recipe),
+                **{name: str(getattr(config, name)) for name in SETTINGS}}  # fmt: skip
+    with atomic_file(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
+    """Give a model the weights that ``config.weights`` names; returns their recipe. Raises FileNotFoundError and
+    ValueError, which name the file, what was expected and what it holds."""
+    path = weights_path(config.weights or "default")
+    tensors, metadata = read_weights(path)
+    for name in SETTINGS:
+        wanted = str(getattr(config, name))
+        if metadata.get(name) != wanted:
+            raise ValueError(f"{path}: {name}: expected weights for {wanted}, got {metadata.get(name)}")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected this model's weights; written by another version? ({reason})") from error
+    return json.loads(metadata.get("recipe", "{}"))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file of weights. ValueError names one that is damaged or is another kind of file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: format: expected {FORMAT!r}, got {metadata.get('format')!r}; "
+                         "weights are written by `uner3d train --scenes`")  # fmt: skip
+    return tensors, metadata

@@ -1,0 +1,224 @@
+"""Training across scenes: one model that predicts views of scenes it has never seen."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from uner3d.config import Config, preset_config
+from uner3d.model.build import Model
+from uner3d.model.weights import load_weights, save_weights
+
+from .across_step import TERMS, PredictView, StepSettings, draw_task
+from .checkpoint import load_model, read_tensors, write_json, write_tensors
+from .fit import Interrupted, deferred_interrupt, return_free_memory
+from .scene_stream import SceneStream
+from .step_log import StepLog
+
+SAVE_EVERY_SECONDS = 120.0
+TRIM_EVERY = 200  # steps
+TIMED_STEPS = 20  # of a throwaway model, of which the median tells what a step costs
+WARM_STEPS = 200
+LAST_RATE = 0.05  # of the learning rate, at the end
+LOG_EVERY = 20  # steps, whose mean is one line
+
+
+@dataclasses.dataclass
+class AcrossConfig(StepSettings):
+    """Settings of a training across scenes, written to its config.json."""
+
+    encoder: str = "cnn"  # cnn | resnet34
+    encoder_weights: str | None = None
+    weights: str | None = None  # a file of weights to start from
+    octaves: int = 9  # that the model has; ``window`` of them are open
+    seed: int = 0
+    device: str = "auto"
+    minutes: float = 60.0  # from which the steps are found
+    steps: int | None = None
+    learning_rate: float = 2e-3
+    scenes: list[str] = dataclasses.field(default_factory=list)
+    downscale: float = 1.0
+    processes: int = 1
+
+    def model_config(self) -> Config:
+        """The settings of the model alone."""
+        return preset_config("base", encoder=self.encoder, encoder_weights=self.encoder_weights, octaves=self.octaves,
+                             seed=self.seed, weights=self.weights)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Across:
+    """The state of a training: model, optimiser, step. ``predict`` is the model as a step sees it, spread over the
+    processes where there are several."""
+
+    config: AcrossConfig
+    predict: torch.nn.Module
+    model: Model
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    rank: int = 0
+    step: int = 0
+
+    @staticmethod
+    def create(config: AcrossConfig, device: torch.device) -> Across:
+        """A fresh one, its weights drawn from the seed or read from ``config.weights``."""
+        torch.manual_seed(config.seed)
+        model_config = config.model_config()
+        model = Model(model_config).to(device)
+        if config.weights:
+            load_weights(model, model_config)
+        predict: torch.nn.Module = PredictView(model, config)
+        rank = 0
+        if config.processes > 1:
+            rank = dist.get_rank()
+            predict = torch.nn.parallel.DistributedDataParallel(predict)
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+        return Across(config, predict, model, optimizer, device, rank)
+
+    def run_step(self, stream: SceneStream, n_steps: int) -> Tensor:
+        """One step on one scene a process; its terms (len(TERMS),)."""
+        c = self.config
+        turn = self.step * c.processes + self.rank
+        generator = torch.Generator().manual_seed(c.seed * 1_000_000_007 + turn)
+        task = draw_task(stream.at(turn), c, generator, self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.learning_rate * rate_factor(self.step, n_steps)
+        self.optimizer.zero_grad()
+        terms = self.predict(task)
+        terms[:-1].sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return terms.detach()
+
+
+def rate_factor(step: int, n_steps: int) -> float:
+    """Factor of the learning rate: a short rise, then half a cosine to LAST_RATE."""
+    warm = min(1.0, (step + 1) / min(WARM_STEPS, max(1, n_steps // 10)))
+    return warm * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / n_steps))))
+
+
+def train_across(stream: SceneStream, config: AcrossConfig, run: Path, device: torch.device, *, resume: bool = False,
+                 progress: Callable[[int, int, dict[str, float]], None] | None = None) -> Path:  # fmt: skip
+    """Train, writing ``run``/{config.json, metrics.jsonl, state.safetensors} and, at the end and whenever the state is
+    saved, weights.safetensors; returns the last.
+
+    Under ``torchrun`` each process takes other scenes and gradients are averaged; the first one writes. ``resume`` goes
+    on from the saved state as if nothing had happened (on the CPU with the same threads and processes: to the same
+    bytes). Raises Interrupted after Ctrl-C, with everything saved.
+    """
+    if config.steps is None:
+        config.steps = calibrated_steps(stream, config, device)
+    state = Across.create(config, device)
+    if resume:
+        _load(run, state)
+    first, n_steps, saved = state.rank == 0, config.steps, time.monotonic()
+    if first:
+        write_json(run / "config.json", dataclasses.asdict(config))
+    log_file = StepLog(run / "metrics.jsonl", torch.device("cpu"), state.step if resume else None) if first else None
+    sums = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
+    with deferred_interrupt() as interrupted, log_file or contextlib.nullcontext():
+        while state.step < n_steps:
+            sums += state.run_step(stream, n_steps).double()
+            due = state.step % LOG_EVERY == 0 or state.step == n_steps
+            if due:
+                means = dict(zip(TERMS, sums / ((state.step - 1) % LOG_EVERY + 1), strict=True))
+                numbers = log_file.add(state.step, means, at_once=True) if log_file else {}
+                sums = torch.zeros_like(sums)
+                if progress and numbers:
+                    progress(state.step, n_steps, numbers)
+            if state.step % TRIM_EVERY == 0 and device.type == "cpu":
+                return_free_memory()
+            if due and _any(interrupted(), config):
+                if first:
+                    _save(run, state)
+                raise Interrupted(f"stopped at step {state.step} of {n_steps}; saved in {run}")
+            if first and due and time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                _save(run, state)
+                saved = time.monotonic()
+    if first:
+        _save(run, state)
+    return run / "weights.safetensors"
+
+
+def calibrated_steps(stream: SceneStream, config: AcrossConfig, device: torch.device) -> int:
+    """The steps that fit into ``config.minutes`` here, by the slowest process."""
+    trial = Across.create(config, device)
+    seconds = []
+    for _ in range(TIMED_STEPS):
+        begin = time.perf_counter()
+        float(trial.run_step(stream, 1000)[-1])  # waits for a GPU
+        seconds.append(time.perf_counter() - begin)
+    each = torch.tensor(sorted(seconds)[len(seconds) // 2])
+    if config.processes > 1:
+        each = each.to(device)
+        dist.all_reduce(each, dist.ReduceOp.MAX)
+    return max(2, int(config.minutes * 60 / float(each)))
+
+
+def begin_processes(device: torch.device) -> int:
+    """Join the processes that ``torchrun`` started, if it did; how many there are."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return processes
+
+
+def _any(flag: bool, config: AcrossConfig) -> bool:
+    """Whether it holds in any process: all must stop at the same step."""
+    if config.processes == 1:
+        return flag
+    value = torch.tensor(float(flag))
+    if dist.get_backend() == "nccl":
+        value = value.cuda()
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def _save(run: Path, state: Across) -> None:
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        for slot, value in slots.items():
+            tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value)
+    write_tensors(run / "state.safetensors", tensors, {"step": str(state.step)})
+    recipe = dataclasses.asdict(state.config) | {"trained_steps": state.step}
+    recipe["scenes"] = len(recipe["scenes"])
+    save_weights(run / "weights.safetensors", state.model, state.config.model_config(), state.config.window, recipe)
+
+
+def _load(run: Path, state: Across) -> None:
+    path = run / "state.safetensors"
+    tensors, metadata = read_tensors(path)
+    state.step = int(metadata["step"])
+    load_model(state.model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, path)
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, slot = name.split(".")
+            slots.setdefault(int(index), {})[slot] = value
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def load_across_config(run: Path) -> AcrossConfig:
+    """Settings of a training across scenes; ValueError names the file and what is wrong."""
+    path = run / "config.json"
+    try:
+        values = json.loads(path.read_text())
+        return AcrossConfig(**values)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train --scenes`") from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path}: expected the settings of `uner3d train --scenes` ({error})") from error
