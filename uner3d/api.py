@@ -168,8 +168,9 @@ def surfaces(fitted: Fitted, progress: Progress | None = None) -> tuple[SurfaceM
         return read_surfaces(path)
     c, host = fitted.config, fitted.host
     return_free_memory()
-    maps = render_surfaces(fitted.model, fitted.photos, fitted.world.conditioning, fitted.grid, c.sources, c.extract_samples,
-                           c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6))  # fmt: skip
+    maps = render_surfaces(fitted.model, fitted.photos, fitted.world.conditioning, fitted.grid, c.sources,
+                           c.extract_samples, c.extract_stride, float(c.octaves), _part(progress, 0.0, 0.6),
+                           certain=is_untrained(c))  # fmt: skip
     if c.refine:
         maps = refine_surfaces(maps, fitted.world.photos, fitted.world.ranking, c.refine, _part(progress, 0.6, 0.4))
     maps = maps.to("cpu")

@@ -64,10 +64,11 @@ def train(fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, scene: OptionalS
         out: Run folder.
         scenes: Folders of scenes, or of folders of scenes, to train across. Writes OUT/weights.safetensors.
     """
-    if (scene is None) == (not scenes):
-        raise ValueError("train: expected either a scene or --scenes, got "
-                         + ("both" if scenes else "neither"))  # fmt: skip
-    if scenes:
+    if scene is None and not scenes:
+        raise ValueError("train: expected a scene or --scenes, got neither")
+    if scene is not None and scenes:
+        raise ValueError("train: expected a scene or --scenes, got both")
+    if scene is None:
         from uner3d.across import train_weights
 
         print(train_weights(scenes, out, fit))

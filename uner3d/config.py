@@ -24,7 +24,7 @@ class Config:
     model: str = "base"  # base | paper
     encoder: str = "cnn"  # cnn | resnet34
     encoder_weights: str | None = None  # local .pth or .safetensors file with an ImageNet ResNet34 state dict
-    weights: str | None = None  # where the model starts: a file of `uner3d train --scenes`, or "default", the shipped one
+    weights: str | None = None  # where the model starts: a file of `uner3d train --scenes`; "default": ours
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda | cuda:N; auto is settled by the fit
     masks: str = "auto"  # auto | off

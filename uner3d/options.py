@@ -25,8 +25,8 @@ class FitOptions:
     steps: int | None = None
     """Training steps, instead of a time budget. 0: none, with --weights."""
     weights: str | None = None
-    """Where the model starts: a file of `uner3d train --scenes`, `default` for the one that the package brings, or none.
-    With --steps 0 it predicts the scene as it is."""
+    """Where the model starts: a file of `uner3d train --scenes`, `default` for the one that the package brings, or
+    none. With --steps 0 it predicts the scene as it is."""
     views: str | None = None
     """Numbers of the photos to use, as in 0,5,7 (default: all). With --weights and --steps 0, one is enough."""
     downscale: float = 1.0

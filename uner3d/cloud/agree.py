@@ -75,6 +75,8 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         if background is not None and photos.masks is None and is_black(background):
             kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
+        if maps.certainty is not None and n_views == 1:  # nothing else tells how sure a single photo's depths are
+            score = maps.certainty[view].view(-1)[index]
         for target, value in ((out.points, mean), (out.normals, flat_normals), (out.kept, kept),
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
                               (out.confidence, score.clamp(0, 1))):  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d import ops
@@ -52,7 +53,10 @@ def match_views(maps: SurfaceMaps, photos: PhotoSet, reduction: int, ranking: Ra
                                                      iterations)  # fmt: skip
         if progress:
             progress((view + 1) / len(photos))
-    return SurfaceMaps(depths, photos.K, maps.cam_from_unit, reduction, normals)
+    certainty = maps.certainty
+    if certainty is not None:
+        certainty = F.interpolate(certainty[:, None], size=grey.shape[1:], mode="nearest")[:, 0]
+    return SurfaceMaps(depths, photos.K, maps.cam_from_unit, reduction, normals, certainty)
 
 
 def match_view(start: Tensor, grey: Tensor, K: Tensor, poses: Tensor, iterations: int) -> tuple[Tensor, Tensor]:

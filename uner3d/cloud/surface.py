@@ -17,9 +17,11 @@ from uner3d.render.sampling import importance_edges, ray_box
 from uner3d.train.hull import Silhouettes
 from uner3d.train.photos import Ranking
 
+LN_2 = 0.6931472  # optical depth that halves the transmittance
 CHUNK = 4096  # rays at a time on the CPU; bounds memory whatever the photo's size
 N_REFINE = 8
 HULL_REACH, HULL_STEPS = 8.0, 24  # photo pixels behind the field's surface in which the hull is looked for
+CERTAIN_REACH, CERTAIN_STEPS = 3.0, 6  # raster pixels to each side of a depth that count as near it; samples in them
 HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach
 
 
@@ -27,19 +29,21 @@ HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of 
 class SurfaceMaps:
     """Surface per view on a pixel raster, in the unit frame: depth (V, h, w) z-depth, 0 where there is none;
     K (V, 3, 3) of the raster; cam_from_unit (V, 3, 4); stride, photo pixels per raster pixel; normals (V, h, w, 3)
-    where they are known better than from differences of depth, or None."""
+    where they are known better than from differences of depth, or None; certainty (V, h, w): how much of a ray's
+    rendering weight lies near its depth, or None."""
 
     depth: Tensor
     K: Tensor
     cam_from_unit: Tensor
     stride: int
     normals: Tensor | None = None
+    certainty: Tensor | None = None
 
     def to(self, device: torch.device | str) -> SurfaceMaps:
         """The same on another device."""
-        normals = None if self.normals is None else self.normals.to(device)
+        normals, certainty = (None if t is None else t.to(device) for t in (self.normals, self.certainty))
         return SurfaceMaps(self.depth.to(device), self.K.to(device), self.cam_from_unit.to(device), self.stride,
-                           normals)  # fmt: skip
+                           normals, certainty)  # fmt: skip
 
     def points(self, view: int) -> Tensor:
         """Surface points (h, w, 3) of a view; the camera's centre where there is no surface."""
@@ -86,6 +90,23 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
 
 
 @torch.no_grad()
+def weight_near(field, sources, grid: DensityGrid, origins: Tensor, directions: Tensor, depth: Tensor, reach: float,
+                window: float) -> Tensor:  # fmt: skip
+    """Share (N,) of a ray's rendering weight within ``reach`` (relative) of ``depth`` (N,), where its transmittance is
+    1/2: with the optical depths a before and b behind it, (e^a - e^-b) / 2. A field that knows its surface puts all of
+    the weight there, one that guesses spreads it."""
+    edges = depth[:, None] * (1 + reach * torch.linspace(-1, 1, 2 * CERTAIN_STEPS + 1, device=depth.device))
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    length = directions.norm(dim=-1, keepdim=True)
+    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
+    rays = (directions / length)[:, None].expand_as(points)
+    sigma, _, _ = densities(field, sources, grid, points.reshape(-1, 3), rays.reshape(-1, 3), window, True)
+    passed = sigma.view(middles.shape) * length * (edges[:, 1:] - edges[:, :-1])
+    before = passed[:, :CERTAIN_STEPS].sum(1).clamp_max(LN_2)
+    return 0.5 * (before.exp() - (-passed[:, CERTAIN_STEPS:].sum(1)).exp())
+
+
+@torch.no_grad()
 def enter_hull(hull: Silhouettes, origins: Tensor, directions: Tensor, depth: Tensor, focal: float) -> Tensor:
     """Depths (N,) moved on to where their rays enter the visual hull, at most HULL_REACH photo pixels behind; 0 where
     they do not. A soft density begins to show before the surface, and the silhouettes know better."""
@@ -116,12 +137,11 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
     passed = rate * (edges[:, 1:] - edges[:, :-1])
     after = entry[:, None] + passed.cumsum(-1)
     before = after - passed
-    threshold = 0.6931472
-    beyond = after >= threshold
+    beyond = after >= LN_2
     found = beyond.any(-1)
     index = beyond.float().argmax(-1)
     i = index[:, None]
-    t = edges.gather(1, i) + (threshold - before.gather(1, i)) / rate.gather(1, i).clamp_min(1e-6)
+    t = edges.gather(1, i) + (LN_2 - before.gather(1, i)) / rate.gather(1, i).clamp_min(1e-6)
     t = torch.minimum(torch.maximum(t, edges.gather(1, i)), edges.gather(1, i + 1))[:, 0]
     return found, before, index, t
 
@@ -129,14 +149,15 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
 @torch.no_grad()
 def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_sources: int, n_samples: int, stride: int,
                     window: float, progress: Callable[[float], None] | None = None,
-                    views: list[int] | None = None) -> SurfaceMaps:  # fmt: skip
-    """Surface maps of all (or some) views, on the photos' device; each view's sources are its nearest neighbours, as in
-    training."""
+                    views: list[int] | None = None, certain: bool = False) -> SurfaceMaps:  # fmt: skip
+    """Surface maps of all (or some) views, on the photos' device; ``ranking`` says which sources condition a view, as
+    in training. ``certain``: with their certainty."""
     height, width = photos.size[0] // stride, photos.size[1] // stride
     K = photos.K.clone()
     K[:, :2] /= stride
     views = list(range(len(photos))) if views is None else views
     depths, size = torch.zeros(len(photos), height, width, device=K.device), at_once(CHUNK, K.device)
+    certainties = torch.zeros_like(depths) if certain else None
     hull = Silhouettes(photos) if photos.masks is not None else None
     for done, view in enumerate(views):
         near = ranking[view][:n_sources]
@@ -153,6 +174,10 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
             if hull is not None:
                 depth = enter_hull(hull, origins[chunk], directions[chunk], depth, float(photos.K[view, 0, 0]))
             flat[chunk] = depth
+            if certainties is not None:
+                certainties[view].view(-1)[chunk] = weight_near(
+                    model.field, sources, grid, origins[chunk], directions[chunk], depth,
+                    CERTAIN_REACH / float(K[view, 0, 0]), window) * (depth > 0)  # fmt: skip
         if progress:
             progress((done + 1) / len(views))
-    return SurfaceMaps(depths, K, photos.cam_from_unit, stride)
+    return SurfaceMaps(depths, K, photos.cam_from_unit, stride, certainty=certainties)

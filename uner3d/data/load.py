@@ -119,7 +119,8 @@ def _split(
     training = [view for index, view in enumerate(views) if index not in held_out and index not in left_out]
     if len(training) < least_views:
         cause = f"holdout: {holdout} leaves" if holdout else "photos with poses of their own:"
-        raise SceneError(f"{cause} {len(training)} of {len(views)} photos for training, expected at least {least_views}")
+        left = f"{len(training)} of {len(views)} photos for training"
+        raise SceneError(f"{cause} {left}, expected at least {least_views}")
     return training, [views[index] for index in sorted(held_out)]
 
 

@@ -22,8 +22,9 @@ def weights_path(name: str | Path) -> Path:
     looked for."""
     path = SHIPPED / "base.safetensors" if str(name) == "default" else Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"--weights {name}: expected a .safetensors file of `uner3d train --scenes`, found none "
-                                f"at {path}")  # fmt: skip
+        raise FileNotFoundError(
+            f"--weights {name}: expected a .safetensors file of `uner3d train --scenes`, found none at {path}"
+        )
     return path
 
 
@@ -69,7 +70,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     if metadata.get("format") != FORMAT:

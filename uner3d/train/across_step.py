@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from .scene_stream import TrainingScene
 from .trainer import PATCH
 
 MOST_VIEWS = 8
-COVERED = 0.5  # of the masked scenes get another colour behind the object, so that white does not come to mean empty
+RECOLOURED = 0.5  # of the masked scenes get another colour behind the object, so that white does not come to mean empty
 TERMS = ("colour", "dssim", "mask", "distortion", "mse")
 
 
@@ -53,6 +53,16 @@ class Task:
     background: Tensor | None
     seed: int
 
+    def to(self, device: torch.device) -> Task:
+        """The same on another device."""
+        moved = replace(self, batch=replace(self.batch))
+        for part in (moved, moved.batch):
+            for f in fields(part):
+                value = getattr(part, f.name)
+                if isinstance(value, Tensor):
+                    setattr(part, f.name, upload(value, device))
+        return moved
+
 
 def cube_rotations() -> Tensor:
     """The 24 rotations (24, 3, 3) that map the axes onto axes: a box stays one. What is learnt across scenes must not
@@ -72,23 +82,20 @@ def draw_task(scene: TrainingScene, settings: StepSettings, generator: torch.Gen
     photos = scene.photos
     target, sources = draw_views(photos.cam_from_unit, generator)
     turn = cube_rotations()[int(torch.randint(24, (), generator=generator))]
-    poses = photos.cam_from_unit.clone()
-    poses[:, :, :3] = poses[:, :, :3] @ turn.T
+    poses = photos.cam_from_unit[sources]
+    poses = torch.cat([poses[:, :, :3] @ turn.T, poses[:, :, 3:]], -1)
     batch = draw_batch(photos, torch.tensor([target]), settings.rays, PATCH, generator, scene.background)
-    origin, directions = batch.origins @ turn.T, batch.directions @ turn.T
     images, background = photos.images[sources].float() / 255, scene.background
-    if photos.masks is not None and background is not None and float(torch.rand((), generator=generator)) < COVERED:
+    if photos.masks is not None and batch.masks is not None and background is not None:
         change = torch.rand(3, generator=generator) - background
+        change *= float(torch.rand((), generator=generator) < RECOLOURED)
         images = images + (1 - photos.masks[sources].float() / 255)[..., None] * change
         batch.colours = batch.colours + (1 - batch.masks)[:, None] * change
         background = background + change
     seed = int(torch.randint(2**31, (), generator=generator))
-    moved = [upload(t, device) for t in (images, photos.K[sources], poses[sources], origin, directions, batch.colours)]
-    masks = None if batch.masks is None else upload(batch.masks, device)
-    rays = Batch(batch.views, batch.pixels, moved[3], moved[4], moved[5], masks)
-    extent = upload((turn @ scene.extent).abs(), device)
-    behind = None if background is None else upload(background, device)
-    return Task(moved[0], moved[1], moved[2], rays, moved[3][0], extent, behind, seed)
+    batch.origins, batch.directions = batch.origins @ turn.T, batch.directions @ turn.T
+    extent = (turn @ scene.extent).abs()
+    return Task(images, photos.K[sources], poses, batch, batch.origins[0], extent, background, seed).to(device)
 
 
 def draw_views(cam_from_unit: Tensor, generator: torch.Generator) -> tuple[int, Tensor]:

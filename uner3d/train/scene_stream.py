@@ -40,7 +40,9 @@ def training_scene(scene) -> TrainingScene:
     frame = UnitFrame(scene.box)
     refuse_tiny(scene.views)
     photos = PhotoSet(scene.views, frame)
-    background = torch.tensor(scene.background or (1.0, 1.0, 1.0)) if photos.masks is not None else border_colour(photos)
+    background = border_colour(photos)
+    if photos.masks is not None:
+        background = torch.tensor(scene.background or (1.0, 1.0, 1.0))
     return TrainingScene(photos, torch.tensor(frame.extent, dtype=torch.float32), background)
 
 
@@ -84,7 +86,8 @@ def find_scenes(roots: Sequence[Path], is_scene: Callable[[Path], bool]) -> list
     for root in roots:
         if not root.is_dir():
             raise ValueError(f"--scenes {root}: no such folder")
-        here = [root] if is_scene(root) else [path for path in sorted(root.iterdir()) if path.is_dir() and is_scene(path)]
+        inside = [] if is_scene(root) else [path for path in sorted(root.iterdir()) if path.is_dir()]
+        here = [path for path in inside if is_scene(path)] if inside else [root] * is_scene(root)
         if not here:
             raise ValueError(f"--scenes {root}: expected a scene, or a folder of scenes; found neither")
         found += here
