@@ -49,6 +49,7 @@ class Config:
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
     rate_held: int = 150  # steps before the learning rate falls, at most those of the coarse stage
+    density_settles: int = 1600  # steps after which the density's rate has fallen, however long colours go on learning
     grid: int = 128
 
     mask_loss: float = 0.2

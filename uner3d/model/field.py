@@ -63,6 +63,15 @@ class FieldModule(nn.Module):
         """Autocast of the matrix products to bfloat16 while training where that is faster."""
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.half_precision and self.training)
 
+    def density_parameters(self) -> list[nn.Parameter]:
+        """The parameters that only the density's rate moves; none where density and colour share all of them."""
+        return []
+
+    def colour_parameters(self) -> list[nn.Parameter]:
+        """All others."""
+        density = {id(parameter) for parameter in self.density_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in density]
+
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) at x (N, 3) seen along unit directions ``rays`` (N, 3), and a code (N, G) for ``colour``."""
         raise NotImplementedError
@@ -90,6 +99,9 @@ class BaseField(FieldModule):
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
+
+    def density_parameters(self) -> list[nn.Parameter]:
+        return [*self.layer1.parameters(), *self.layer2.parameters(), *self.out.parameters()]
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""

@@ -16,8 +16,8 @@ PRIOR_WIDTH = 0.04, 0.01  # of the window around a depth, relative to it, at the
 
 @dataclass(frozen=True)
 class Stage:
-    """What holds at one step: photo reduction factor, open octaves, learning rate factor, loss weights' factors,
-    width of the window around the prior's depths.
+    """What holds at one step: photo reduction factor, open octaves, factors of the learning rate and of that of the
+    density, loss weights' factors, width of the window around the prior's depths.
 
     For steps that are replayed on a GPU, what changes from step to step is a tensor there (step_graphs.py).
     """
@@ -25,6 +25,7 @@ class Stage:
     reduction: int
     window: float | Tensor
     rate: float
+    density_rate: float
     geometric: float | Tensor
     prior_width: float | Tensor
     idw: float
@@ -69,10 +70,13 @@ class Schedule:
         wide = max(0.0, 1 - progress / max(c.prior_until, 1e-6))
         # A field needs steps, not a share of them, to leave the fog; a rate held for longer costs sharpness.
         held = min(self.progress(c.rate_held), c.coarse_share)
+        rate = LAST_RATE ** max(0.0, (progress - held) / max(1 - held, 1e-6))
+        settled = max(0, step - c.rate_held) / max(1, c.density_settles - c.rate_held)
         return Stage(
             reduction=self.coarse_reduction if step < self.n_coarse else 1,
             window=opened * c.octaves,
-            rate=warm * LAST_RATE ** max(0.0, (progress - held) / max(1 - held, 1e-6)),
+            rate=warm * rate,
+            density_rate=warm * min(rate, max(LAST_RATE, LAST_RATE**settled)),
             geometric=min(1.0, max(0.0, (progress - 0.15) / 0.15), max(0, step - fog) / max(1, fog)),
             prior_width=PRIOR_WIDTH[1] + (PRIOR_WIDTH[0] - PRIOR_WIDTH[1]) * wide,
             idw=float(progress >= c.idw_from),

@@ -91,7 +91,7 @@ class Trainer:
         photos = self.world.photos[stage.reduction]
         group = draw_group(self.world.ranking, self.config.sources, self.host_generator)
         targets = upload(group.targets, self.world.device)
-        prepare_optimizers(self.optimizers, stage.rate)
+        prepare_optimizers(self.optimizers, stage.rate, stage.density_rate)
         if not stage.encoder_learns:
             self.model.freeze_encoder()
         encoded = self.model.encode_views(photos, group.sources)
