@@ -1,0 +1,124 @@
+"""Training across scenes: it learns, stops, goes on to the same bytes, and in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy import write_ball_scene
+
+from uner3d.cli import main
+from uner3d.model.weights import read_weights
+from uner3d.train.across import rate_factor
+
+SMALL = ("--seed", "3", "--quiet", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """Three scenes of a ball of different sizes."""
+    root = tmp_path_factory.mktemp("many")
+    for number, radius in enumerate((0.5, 0.6, 0.7)):
+        write_ball_scene(root / f"{number:05d}", 4, 32, 24, radius)
+    return root
+
+
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [sum(value for name, value in line.items() if name not in ("step", "mse")) for line in lines]
+
+
+def tensors_of(run: Path) -> dict[str, torch.Tensor]:
+    return read_weights(run / "weights.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def trained(many, tmp_path_factory) -> Path:
+    """A run long enough to leave the fog."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", "--scenes", str(many), "-o", str(run), "--steps", "140", *SMALL]) == 0
+    return run
+
+
+def test_it_learns_and_says_what_it_was_made_of(trained):
+    values = losses(trained)
+    assert len(values) == 7 and values[-1] < 0.95 * values[0]
+    recipe = json.loads(read_weights(trained / "weights.safetensors")[1]["recipe"])
+    assert (recipe["seed"], recipe["scenes"], recipe["trained_steps"], recipe["processes"]) == (3, 3, 140, 1)
+
+
+def test_it_goes_on_to_the_same_bytes(many, tmp_path):
+    """Stopped by Ctrl-C, a run that is resumed ends where one that was not stopped does."""
+    command = ["train", "--scenes", str(many), "--steps", "40", *SMALL]
+    main([*command, "-o", str(tmp_path / "whole")])
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen([sys.executable, "-m", "uner3d", *command, "-o", str(stopped)], stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    while process.poll() is None and not ((log := stopped / "metrics.jsonl").is_file() and log.stat().st_size):
+        pass
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "--resume" in message
+    assert main([*command, "-o", str(stopped), "--resume"]) == 0
+    ours, theirs = tensors_of(stopped), tensors_of(tmp_path / "whole")
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    assert losses(stopped) == losses(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_scenes_and_the_gradients(many, tmp_path):
+    """Two processes with one scene each make the same step as the mean of both scenes' gradients."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m",
+               "uner3d", "train", "--scenes", str(many), "-o", str(run), "--steps", "20", *SMALL]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads(read_weights(run / "weights.safetensors")[1]["recipe"])
+    assert recipe["processes"] == 2
+    assert len(losses(run)) == 1
+
+
+def test_a_start_from_weights(many, trained, tmp_path, capsys):
+    run = tmp_path / "again"
+    command = ["train", "--scenes", str(many), *SMALL, "-o", str(run), "--steps", "20", "--weights"]
+    assert main([*command, str(trained / "weights.safetensors")]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "weights.safetensors")
+    assert losses(run)[0] < 0.95 * losses(trained)[0]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--steps", "1"], "--steps: expected at least 2, got 1"),
+    (["--minutes", "0"], "--minutes: expected a positive number, got 0.0"),
+    (["--holdout", "3"], "--holdout 3: means nothing with --scenes"),
+    (["--weights", "nowhere"], "--weights nowhere: expected a .safetensors file"),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused(many, tmp_path, capsys, arguments, message):
+    assert main(["train", "--scenes", str(many), "-o", str(tmp_path / "run"), *SMALL, *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_scene_and_scenes_are_not_both_meant(many, tmp_path, capsys):
+    assert main(["train", str(many / "00000"), "--scenes", str(many), "-o", str(tmp_path / "run")]) == 1
+    assert "expected a scene or --scenes, got both" in capsys.readouterr().err
+    assert main(["train", "-o", str(tmp_path / "run")]) == 1
+    assert "expected a scene or --scenes, got neither" in capsys.readouterr().err
+
+
+def test_other_scenes_are_no_way_to_go_on(many, tmp_path, capsys):
+    command = ["train", "-o", str(tmp_path / "run"), *SMALL, "--steps", "20", "--scenes"]
+    main([*command, str(many)])
+    assert main([*command, str(many / "00000"), "--resume"]) == 1
+    assert "has 3 scenes in 1 processes, got 1 in 1" in capsys.readouterr().err
+    assert main([*command, str(many)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_rate_rises_then_falls():
+    rates = [rate_factor(step, 2000) for step in range(2000)]
+    assert rates[0] < 0.01 and max(rates) > 0.97 and rates[-1] == pytest.approx(0.05, abs=1e-3)
+    assert rates[:200] == sorted(rates[:200]) and rates[200:] == sorted(rates[200:], reverse=True)
