@@ -45,7 +45,7 @@ def write_nmr(
     path: Path, cameras: Sequence[Camera], photos: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None = None,
     edge: float | None = None,
 ) -> None:  # fmt: skip
-    """A DVR/NMR object, with the inverses that such files carry; edge: of its cube, by scale_mat_i, where it is not 1."""
+    """A DVR/NMR object, with the inverses that such files carry; edge: of its cube, by scale_mat_i, where not 1."""
     matrices = {}
     for k, (camera, photo) in enumerate(zip(cameras, photos, strict=True)):
         to_unit = np.array([[2 / camera.width, 0, -1], [0, 2 / camera.height, -1], [0, 0, 1]])

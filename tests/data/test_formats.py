@@ -37,7 +37,7 @@ def test_cameras_and_pixels_are_the_true_ones(posed):
         np.testing.assert_allclose(view.camera.K, camera.K, atol=1e-6)
         np.testing.assert_allclose(view.camera.cam_from_world, camera.cam_from_world, atol=1e-8)
         assert view.image().shape == (camera.height, camera.width, 3) and view.image().dtype == np.uint8
-        # The photos of IDR and NMR are on white already, and once more by their masks: edges get brighter, no pixel darker.
+        # Photos of IDR and NMR are on white already, and once more by their masks: edges get brighter, no pixel darker.
         difference = view.image().astype(int) - on_white(render(camera))
         inside = render(camera)[..., 3] == 255
         assert np.abs(difference[inside]).max() <= 1 and difference.min() >= -1

@@ -17,9 +17,10 @@ def folder(tmp_path):
 def test_a_ball_drawn_by_the_layouts_own_rays_is_where_the_camera_projects_it(tmp_path):
     """Drawn from the definition alone: pixel (i, j) lies at (j + 0.5, i + 0.5) and shows intrinsic @ extrinsic @ x."""
     K, ball, radius = np.array([[70.0, 0, 33], [0, 75, 22], [0, 0, 1]]), np.array([4.0, -3.0, 610.0]), 40.0
+    target = np.array([24.0, -13.0, 610.0])
     (tmp_path / "cams").mkdir()
     for k, center in enumerate(np.array([[0.0, 0, 0], [150, 0, 20], [-100, 120, -30]])):
-        forward = (ball + [20, -10, 0] - center) / np.linalg.norm(ball + [20, -10, 0] - center)
+        forward = (target - center) / np.linalg.norm(target - center)
         down = np.cross(forward, [1, 0, 0]) / np.linalg.norm(np.cross(forward, [1, 0, 0]))
         R = np.stack([np.cross(down, forward), down, forward])
         extrinsic = np.vstack([np.column_stack([R, -R @ center]), [0, 0, 0, 1]])
@@ -47,7 +48,7 @@ def test_the_training_set_of_dtu(tmp_path):
     photos = [on_white(render(camera)) for camera in cameras]
     folder = published.write_mvsnet_training(tmp_path, "scan8", cameras, photos)
     scene = load_scene(folder)
-    assert scene.warnings == [] and [view.name for view in scene.views][0] == "rect_001_3_r5000.png"
+    assert scene.warnings == [] and scene.views[0].name == "rect_001_3_r5000.png"
     for view, camera, photo in zip(scene.views, cameras, photos, strict=True):
         np.testing.assert_allclose(view.camera.K, camera.K, atol=1e-9)
         np.testing.assert_allclose(view.camera.cam_from_world, camera.cam_from_world, atol=1e-9)
