@@ -60,7 +60,8 @@ def dtu_objects(root: Path, scans: Sequence[int]) -> list[tuple[str, str, Path]]
         found += [("DTU", name, folder)] if folder else []
         absent += [] if folder else [name]
     if absent:
-        raise FileNotFoundError(f"{root}: of the {len(scans)} scans of the test split, these are absent: {', '.join(absent)}")
+        names = ", ".join(absent)
+        raise FileNotFoundError(f"{root}: of the {len(scans)} scans of the test split, these are absent: {names}")
     return found
 
 

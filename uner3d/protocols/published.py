@@ -123,7 +123,8 @@ def _dtu(sources: tuple[int, ...]) -> Protocol:
         return [Item(*found, sources) for found in dtu_objects(root, DTU_TEST_SCANS)]
 
     words = " ".join(map(str, sources))
-    return Protocol(f"dtu-images, {len(sources)} view", objects, 49, (400, 300), DTU_BAD_LIGHT, None, lambda root: words)
+    name = f"dtu-images, {len(sources)} view"
+    return Protocol(name, objects, 49, (400, 300), DTU_BAD_LIGHT, None, lambda root: words)
 
 
 def _nmr(name: str, view_list: Path | None, seed: int) -> Protocol:

@@ -30,7 +30,8 @@ def object_scene(chosen: Protocol, item: Item) -> Scene:
     absent = [n for n in range(chosen.n_views) if n not in views]
     if absent:
         noted = f" ({'; '.join(scene.warnings)})" if scene.warnings else ""
-        raise ValueError(f"{item.path}: expected views 0 to {last}, but {len(absent)} are absent, e.g. {absent[0]}{noted}")
+        found = f"{len(absent)} of them are absent, the first: {absent[0]}{noted}"
+        raise ValueError(f"{item.path}: expected views 0 to {last}, but {found}")
     sources = [views[n] for n in item.sources]
     targets = [views[n] for n in chosen.targets(item.sources)]
     return replace(scene, views=sources, test_views=targets, background=chosen.background)
@@ -41,9 +42,8 @@ def _sized(view: View, size: tuple[int, int]) -> View:
     if (width, height) == size:
         return view
     if width * size[1] != height * size[0] or width < size[0]:
-        raise ValueError(
-            f"{view.image_path}: the photo is {width}x{height}, expected {size[0]}x{size[1]} or larger of the same shape"
-        )
+        expected = f"{size[0]}x{size[1]} or larger and of that shape"
+        raise ValueError(f"{view.image_path}: the photo is {width}x{height}, expected {expected}")
     return replace(view, camera=view.camera.scaled(width / size[0]))
 
 
