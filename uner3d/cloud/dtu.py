@@ -65,8 +65,8 @@ def dtu_metrics(cloud: Cloud, truth: DtuTruth, seed: int = 0) -> dict[str, Any]:
     """Accuracy, completeness and their mean in mm, in DTU's frame.
 
     The cloud is thinned greedily to 0.2 mm, in the random order of ``seed``, and cropped to the box of the mask with a
-    margin. Accuracy: from its points in observed voxels to the scanned ones. Completeness: from the scanned points above the
-    plane to all points of the cropped cloud. Distances of 20 mm or more are dropped from both means.
+    margin. Accuracy: from its points in observed voxels to the scanned ones. Completeness: from the scanned points
+    above the plane to all points of the cropped cloud. Distances of 20 mm or more are dropped from both means.
 
     Returns points (given), scored (for accuracy), acc, comp, cd = (acc + comp) / 2, and the shares acc_dropped and
     comp_dropped, which the published tables do not tell. Raises ValueError where there is nothing to score.
