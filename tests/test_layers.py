@@ -24,7 +24,7 @@ LAYERS = (
     {"cloud"},  # uses the photos, frames and schedules of a training run
     {"report"},
     {"api"},
-    {"reconstruct", "evaluate", "view", "pose", "bench"},
+    {"reconstruct", "evaluate", "protocols", "view", "pose", "bench"},
     {"cli", "options"},
 )
 HELPERS = {"files", "optional", "progress"}  # of any layer but ops, config and data; they import nothing of ours

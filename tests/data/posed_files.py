@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import published
 from PIL import Image
 
 from uner3d.data import Camera
@@ -191,6 +192,24 @@ def write_colmap(path: Path, cameras: list[Camera], sparse: np.ndarray | None = 
         (folder / "points3D.txt").write_text("\n".join(["# 3D point list", *rows]) + "\n")
 
 
+def write_srn(path: Path, cameras: list[Camera]) -> None:
+    """Scene Representation Networks. Needs centred cameras: there is one focal length."""
+    published.write_srn(path, cameras, [on_white(render(camera)) for camera in cameras])
+
+
+def write_nmr(path: Path, cameras: list[Camera]) -> None:
+    """DVR / NMR, with masks and a cube that holds the ball."""
+    photos = [render(camera) for camera in cameras]
+    published.write_nmr(path, cameras, [on_white(p) for p in photos], [p[..., 3] for p in photos], edge=1.3)
+
+
+def write_mvsnet(path: Path, cameras: list[Camera]) -> None:
+    """MVSNet, with depths."""
+    published.write_mvsnet(path, cameras, [on_white(render(camera)) for camera in cameras])
+
+
+MASKED = ("blender", "idr", "nmr")  # have masks
+CENTRED = ("blender", "srn")  # cannot say otherwise
 WRITERS: dict[str, Callable[[Path, list[Camera]], None]] = {
     "blender": write_blender,
     "nerfstudio": write_nerfstudio,
@@ -198,11 +217,14 @@ WRITERS: dict[str, Callable[[Path, list[Camera]], None]] = {
     "middlebury": write_middlebury,
     "strecha": write_strecha,
     "colmap": write_colmap,
+    "srn": write_srn,
+    "nmr": write_nmr,
+    "mvsnet": write_mvsnet,
 }
 
 
 def write(name: str, path: Path, n: int = N_VIEWS) -> list[Camera]:
     """The scene in that format; returns its true cameras."""
-    cameras = orbit(n, centred=name == "blender")
+    cameras = orbit(n, centred=name in CENTRED)
     WRITERS[name](path, cameras)
     return cameras

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from posed_files import BALL_RADIUS, N_VIEWS, WRITERS, on_white, render, write
+from posed_files import BALL_RADIUS, MASKED, N_VIEWS, WRITERS, on_white, render, write
 
 import uner3d
 from uner3d.data import load_scene
@@ -15,6 +15,9 @@ NAMES = {
     "middlebury": "Middlebury *_par.txt",
     "strecha": "Strecha .camera",
     "colmap": "COLMAP text",
+    "srn": "SRN intrinsics.txt",
+    "nmr": "DVR/NMR cameras.npz",
+    "mvsnet": "MVSNet *_cam.txt",
 }
 
 
@@ -34,11 +37,11 @@ def test_cameras_and_pixels_are_the_true_ones(posed):
         np.testing.assert_allclose(view.camera.K, camera.K, atol=1e-6)
         np.testing.assert_allclose(view.camera.cam_from_world, camera.cam_from_world, atol=1e-8)
         assert view.image().shape == (camera.height, camera.width, 3) and view.image().dtype == np.uint8
-        # The IDR photos are on white already, and once more by their masks: edges get brighter, no pixel darker.
+        # Photos of IDR and NMR are on white already, and once more by their masks: edges get brighter, no pixel darker.
         difference = view.image().astype(int) - on_white(render(camera))
         inside = render(camera)[..., 3] == 255
         assert np.abs(difference[inside]).max() <= 1 and difference.min() >= -1
-        if name != "idr":
+        if name not in ("idr", "nmr"):
             assert np.abs(difference).max() <= 1
 
 
@@ -71,7 +74,7 @@ def test_box_holds_the_ball(posed):
     name, folder, _ = posed
     for masks in ("auto", "off"):
         scene = load_scene(folder, masks=masks)
-        masked = masks == "auto" and name in ("blender", "idr")
+        masked = masks == "auto" and name in MASKED
         assert scene.has_masks == masked
         assert scene.box_source == ("masks" if masked else "cameras")
         assert scene.background == ((1.0, 1.0, 1.0) if masked else None)
@@ -91,7 +94,7 @@ def test_given_box_wins(posed):
 def test_masks_where_they_are_in_use(posed):
     name, folder, cameras = posed
     for view, camera in zip(load_scene(folder).views, cameras, strict=True):
-        if name in ("blender", "idr"):
+        if name in MASKED:
             np.testing.assert_array_equal(view.mask(), render(camera)[..., 3])
         else:
             assert view.mask() is None

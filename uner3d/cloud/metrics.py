@@ -82,7 +82,7 @@ def chamfer_metrics(cloud: Cloud, scene_dir: str | Path, truth: str = "auto") ->
     points, and by the whole distance where the surface is seen by fewer than two photos), or "auto": the mesh where it
     is there and Open3D is installed. Raises MissingPackageError, or ValueError for a cloud that cannot be scored.
     """
-    truth_data, xyz = load_truth(scene_dir), _checked(cloud)
+    truth_data, xyz = load_truth(scene_dir), checked_positions(cloud)
     px = truth_data.footprint
     kept = thin(xyz, _THIN_PX * px)
     xyz = xyz[kept]
@@ -99,7 +99,7 @@ def chamfer_metrics(cloud: Cloud, scene_dir: str | Path, truth: str = "auto") ->
         if len(xyz) == 0:
             box = f"{truth_data.box_min.tolist()} .. {truth_data.box_max.tolist()}"
             raise ValueError(f"no points to score: {len(cloud)} given, none of them on the object in its box {box}")
-    from_truth, nearest = _nearest(xyz, target)[0], _nearest(target, xyz)[1]
+    from_truth, nearest = nearest_points(xyz, target)[0], nearest_points(target, xyz)[1]
     result = {"points": len(cloud), "scored": len(xyz), **_summary(to_truth, from_truth / px)}
     result |= {f"f{t}": f_score(to_truth, from_truth / px, t) for t in (1, 2)}
     result |= {"out": float((to_truth > OUTLIER_PX).mean()), "out_all": out_all}
@@ -119,10 +119,10 @@ def chamfer_between(
     """
     if any(not t > 0 for t in thresholds):
         raise ValueError(f"thresholds: expected positive distances in scene units, got {thresholds}")
-    xyz, target = _checked(cloud), _checked(truth, "truth")
+    xyz, target = checked_positions(cloud), checked_positions(truth, "truth")
     kept = np.arange(len(xyz)) if voxel is None else thin(xyz, voxel)
     xyz = xyz[kept]
-    (to_truth, nearest), from_truth = _nearest(target, xyz), _nearest(xyz, target)[0]
+    (to_truth, nearest), from_truth = nearest_points(target, xyz), nearest_points(xyz, target)[0]
     result = {"points": len(cloud), "scored": len(xyz), **_summary(to_truth, from_truth)}
     for t in thresholds:
         result[f"f@{t:g}"] = f_score(to_truth, from_truth, t)
@@ -156,7 +156,8 @@ def thin(xyz: NDArray[np.float64], voxel: float) -> NDArray[np.int64]:
     return order[np.concatenate([[0], np.cumsum(count)[:-1]])]
 
 
-def _checked(cloud: Cloud, name: str = "cloud") -> NDArray[np.float64]:
+def checked_positions(cloud: Cloud, name: str = "cloud") -> NDArray[np.float64]:
+    """The positions (n, 3) of a cloud that can be scored; ValueError where it is empty or not finite."""
     if len(cloud) == 0:
         raise ValueError(f"{name}: expected at least one point, got none")
     finite = np.isfinite(cloud.xyz).all(1)
@@ -165,7 +166,7 @@ def _checked(cloud: Cloud, name: str = "cloud") -> NDArray[np.float64]:
     return cloud.xyz.astype(np.float64)
 
 
-def _nearest(points: NDArray, queries: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest_points(points: NDArray, queries: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance from each query to its nearest point, and that point's row."""
     from scipy.spatial import cKDTree
 
@@ -181,7 +182,7 @@ def _distance_to_truth(xyz: NDArray, truth: Truth, kind: str) -> tuple[str, NDAr
         except MissingPackageError:
             if kind == "mesh":
                 raise
-    return "points", _nearest(truth.points, xyz)[0]
+    return "points", nearest_points(truth.points, xyz)[0]
 
 
 def _distance_to_mesh(xyz: NDArray, mesh: Path) -> NDArray[np.float64]:
