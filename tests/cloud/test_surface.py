@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy import RADIUS, BallField, ball_depth, ball_photos
 
-from uner3d.cloud.surface import first_crossing, raster_rays, render_surfaces
+from uner3d.cloud.surface import behind_wall, first_crossing, raster_rays, render_surfaces
 from uner3d.render.grid import DensityGrid
 from uner3d.train.photos import neighbours
 
@@ -102,3 +102,12 @@ def test_a_soft_surface_is_moved_into_the_silhouettes():
     before, after = 3 * exact[kept] / focal, (moved - exact)[kept].abs()
     assert kept[inside].float().mean() > 0.9 and float(after.mean()) < 0.6 * float(before.mean())
     assert (moved[~inside] == 0).all()
+
+
+def test_what_is_painted_onto_the_wall_of_the_box_is_no_surface():
+    grid = ball_grid()
+    origins, directions = torch.tensor([[0.0, 0.1, -3.0]]).repeat(4, 1), torch.tensor([[0.0, 0.0, 2.0]]).repeat(4, 1)
+    depth = torch.tensor([1.0, 1.0 + 0.9 / 48, 1.0 + 3.0 / 48, 0.0])  # in multiples of the direction; a cell is 2 / 48
+    assert behind_wall(grid, origins, directions, depth).tolist() == [0.0, 0.0, depth[2].item(), 0.0]
+    inside = behind_wall(grid, torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([0.5]))
+    assert inside.tolist() == [0.5]  # a camera in the box has no wall before it

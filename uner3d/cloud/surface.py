@@ -22,6 +22,7 @@ CHUNK = 4096  # rays at a time on the CPU; bounds memory whatever the photo's si
 N_REFINE = 8
 HULL_REACH, HULL_STEPS = 8.0, 24  # photo pixels behind the field's surface in which the hull is looked for
 CERTAIN_REACH, CERTAIN_STEPS = 3.0, 6  # raster pixels to each side of a depth that count as near it; samples in them
+WALL = 2.0  # cells of the grid behind the wall of the box
 HALF = 0.2  # optical depth of the grid along a ray, below which ln 2 is out of reach
 
 
@@ -87,6 +88,14 @@ def first_crossing(field, sources, grid: DensityGrid, origins: Tensor, direction
     found, _, _, t = _crossing(field, sources, grid, o[keep], d[keep], fine, entry, window)
     depth[hit[keep]] = torch.where(found, t, torch.zeros_like(t))
     return depth
+
+
+def behind_wall(grid: DensityGrid, origins: Tensor, directions: Tensor, depth: Tensor) -> Tensor:
+    """Depths (N,), 0 where they lie within WALL cells of where the ray comes into the box: what such a ray met lies
+    before the box, where nothing is sampled, and the field has painted it onto the wall."""
+    entry, _ = ray_box(origins, directions, torch.stack([-grid.extent, grid.extent]))
+    behind = (depth - entry) * directions.norm(dim=-1)
+    return torch.where(behind > WALL * 2 * float(grid.extent.max()) / grid.n, depth, torch.zeros_like(depth))
 
 
 @torch.no_grad()
@@ -171,6 +180,8 @@ def render_surfaces(model, photos, ranking: Ranking, grid: DensityGrid, n_source
         flat = depths[view].view(-1)
         for chunk in wanted.split(size):
             depth = first_crossing(model.field, sources, grid, origins[chunk], directions[chunk], n_samples, window)
+            if grid.outer is not None:
+                depth = behind_wall(grid, origins[chunk], directions[chunk], depth)
             if hull is not None:
                 depth = enter_hull(hull, origins[chunk], directions[chunk], depth, float(photos.K[view, 0, 0]))
             flat[chunk] = depth
