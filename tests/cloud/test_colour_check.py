@@ -60,7 +60,7 @@ def test_where_no_other_photo_sees_the_point_nothing_is_said(photos):
     assert (colour_deviation(photos, 0, neighbours(photos)[0], behind, rows, columns, maps) == 0).all()
 
 
-def test_a_fringe_of_background_beside_an_outline_is_dropped():
+def test_a_fringe_of_background_beside_an_outline_is_dropped(monkeypatch):
     """What matching makes of an outline: a ring of background at the depth of the ball, the same in every view. The
     geometry agrees; the photos show other places of the background there."""
     photos = ball_photos(7, WIDTH, HEIGHT, FOCAL, masks=False, poses=ring(7, arc=1.4))
@@ -74,6 +74,7 @@ def test_a_fringe_of_background_beside_an_outline_is_dropped():
     maps = ball_maps(photos)
     maps.depth = torch.where(fringe, fat.depth, true.depth)
     agreed = agree(maps, photos, neighbours(photos))
-    assert (agreed.n_views[fringe] >= 3).float().mean() > 0.2
-    assert agreed.kept[fringe].float().mean() < 0.1
+    assert agreed.kept[fringe].float().mean() < 0.15
     assert agreed.kept[true.depth > 0].float().mean() > 0.6
+    monkeypatch.setattr("uner3d.cloud.agree.COLOUR_TOLERANCE", 9.0)
+    assert agree(maps, photos, neighbours(photos)).kept[fringe].float().mean() > 0.2
