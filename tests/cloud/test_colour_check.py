@@ -6,11 +6,12 @@ import pytest
 import torch
 from toy import ball_maps, ball_photos, ring
 
-from uner3d.cloud.agree import COLOUR_TOLERANCE, agree
+from uner3d.cloud.agree import agree
 from uner3d.cloud.colour_check import colour_deviation
 from uner3d.train.photos import PhotoSet, neighbours
 
 WIDTH, HEIGHT, FOCAL = 96, 72, 140.0
+LIMIT = 0.03
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +37,18 @@ def exposed(photos: PhotoSet, gains: list[float]) -> PhotoSet:
 
 def test_a_true_surface_has_the_colours_of_its_photos(photos):
     found = deviations(photos, 0.6)
-    assert float((found > COLOUR_TOLERANCE).float().mean()) < 0.02
+    assert float((found > LIMIT).float().mean()) < 0.02
 
 
 def test_a_surface_beside_the_true_one_has_others(photos):
     """A third of the radius before the ball, neighbouring photos show places many pixels apart."""
-    assert float((deviations(photos, 0.8) > COLOUR_TOLERANCE).float().mean()) > 0.5
+    assert float((deviations(photos, 0.8) > LIMIT).float().mean()) > 0.5
 
 
 def test_exposure_is_no_contradiction(photos):
     varied = exposed(photos, [1.0, 0.8, 1.1, 0.9, 0.75, 1.15, 1.0])
-    assert float((deviations(varied, 0.6) > COLOUR_TOLERANCE).float().mean()) < 0.03
-    assert float((deviations(varied, 0.8) > COLOUR_TOLERANCE).float().mean()) > 0.4
+    assert float((deviations(varied, 0.6) > LIMIT).float().mean()) < 0.03
+    assert float((deviations(varied, 0.8) > LIMIT).float().mean()) > 0.4
 
 
 def test_where_no_other_photo_sees_the_point_nothing_is_said(photos):

@@ -21,7 +21,8 @@ DEPTH_TOLERANCE = 0.01  # relative
 CONFIRMED = 0.6  # correlation that confirms a point for which only one other view could be found
 LEAST_MATCHING, LEAST_KEPT = 0.35, 0.2  # shares of the surface below which the poses are doubted
 UNLIT = 0.2  # brightest channel of what cannot be told from a black background where it has no texture
-COLOUR_VIEWS, COLOUR_TOLERANCE = 8, 0.04  # views whose colours are compared; difference that noise and gloss explain
+COLOUR_VIEWS = 8  # nearest views whose colours are compared
+COLOUR_TOLERANCE, GLOSS = 0.015, 3.0  # difference that noise explains, and multiples of the photo's own median
 PATCH = 5  # samples along each side of an NCC patch
 
 
@@ -75,7 +76,9 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
         met = (count >= needed) | ((count == 2) & (ncc > CONFIRMED))
         kept = met & (conflicts < count) & ~(textured & (ncc < 0.2))
         pixel = _photo_pixel(maps, index)
-        kept &= colour_deviation(photos, view, near[:COLOUR_VIEWS], mean, *pixel, maps) <= COLOUR_TOLERANCE
+        deviation = colour_deviation(photos, view, near[:COLOUR_VIEWS], mean, *pixel, maps)
+        if kept.any():  # gloss makes all of a photo deviate a little, and its outlines no less
+            kept &= deviation <= COLOUR_TOLERANCE + GLOSS * deviation[kept].median()
         if background is not None and photos.masks is None and is_black(background):
             kept &= ~unlit(photos, view, maps, index) | (textured & (ncc > 0.7))
         score = count / (count + conflicts + 1.0) * torch.where(textured, 0.5 + 0.5 * ncc, torch.full_like(ncc, 0.6))
