@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from uner3d.data.synthetic.cameras import Viewpoint, camera_distance, place_cameras
 from uner3d.data.synthetic.files import photo_name, write_json, write_mesh, write_points, write_transforms
@@ -25,7 +26,7 @@ from uner3d.data.synthetic.truth import sample_seen_points
 Progress = Callable[[int, int, str], None]
 
 # The room's walls, in half diagonals of the object's box: the scale by which the scoring tools know them.
-_ROOM_HALF = 6.0
+ROOM_HALF = 6.0
 
 
 @dataclass
@@ -80,7 +81,7 @@ def run(options: SynthOptions, progress: Progress | None = None) -> Path:
     try:
         working.chmod(0o777 & ~_umask())
         _write_scene(working, options, progress or (lambda done, total, stage: None))
-        _put_in_place(working, output, options.overwrite)
+        put_in_place(working, output, options.overwrite)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return output
@@ -155,7 +156,7 @@ def _check_target(output: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{output} is not empty and holds no scene.json: only a generated scene is overwritten")
 
 
-def _put_in_place(working: Path, output: Path, overwrite: bool) -> None:
+def put_in_place(working: Path, output: Path, overwrite: bool) -> None:
     """Rename the finished folder to its name; what was there goes only once the new one stands."""
     _check_target(output, overwrite)
     if not output.exists():
@@ -204,7 +205,7 @@ def _write_scene(folder: Path, options: SynthOptions, progress: Progress) -> Non
     points = sample_seen_points(stage, views["train"], options.n_points, np.random.default_rng([options.seed, 2]))
     write_points(folder / "gt_points.ply", points)
     write_mesh(folder / "gt_mesh.ply", vertices, triangles)
-    _write_photos(folder, stage, views, options.supersampling, progress)
+    write_photos(folder, stage, views, options.supersampling, progress)
     args = {k: v for k, v in asdict(options).items() if k not in ("output", "overwrite")}
     content: dict[str, Any] = {"shape": options.shape, "box_min": low.tolist(), "box_max": high.tolist()}
     if room is not None:
@@ -216,7 +217,7 @@ def _write_scene(folder: Path, options: SynthOptions, progress: Progress) -> Non
 
 def _build_room(options: SynthOptions, low: np.ndarray, high: np.ndarray, distance: float) -> Room:
     radius = float(np.linalg.norm(high - low)) / 2
-    half = _ROOM_HALF * radius
+    half = ROOM_HALF * radius
     if distance * 1.05 > half:
         widest = math.floor(distance / half * options.fov_degrees) + 1
         raise ValueError(
@@ -226,18 +227,26 @@ def _build_room(options: SynthOptions, low: np.ndarray, high: np.ndarray, distan
     return Room(float(low[1]), half, radius, options.texture_seed + 1)
 
 
-def _write_photos(
-    folder: Path, stage: Stage, views: dict[str, list[Viewpoint]], supersampling: int, progress: Progress
+def write_photos(
+    folder: Path,
+    stage: Stage,
+    views: dict[str, list[Viewpoint]],
+    supersampling: int,
+    progress: Progress = lambda done, total, stage: None,
+    develop: Callable[[str, int], Callable[[Tensor], Tensor]] | None = None,
 ) -> None:
+    """Write the photos and the transforms of every split. ``develop``: of a split's photo k, see `render_photo`."""
     from PIL import Image
 
-    jobs = [(view, photo_name(split, k)) for split, cameras in views.items() for k, view in enumerate(cameras)]
+    jobs = [(view, split, k) for split, cameras in views.items() for k, view in enumerate(cameras)]
     for split, cameras in views.items():
         (folder / split).mkdir()
         write_transforms(folder, split, cameras)
 
-    def work(job: tuple[Viewpoint, str]) -> None:
-        Image.fromarray(render_photo(stage, job[0], supersampling)).save(folder / job[1])
+    def work(job: tuple[Viewpoint, str, int]) -> None:
+        view, split, k = job
+        photo = render_photo(stage, view, supersampling, develop(split, k) if develop else None)
+        Image.fromarray(photo).save(folder / photo_name(split, k))
 
     progress(0, len(jobs), "photos")
     for done, _ in enumerate(parallel_map(work, jobs), 1):
