@@ -30,6 +30,7 @@ from uner3d.data.synthetic.truth import TruePoints, sample_seen_points
 
 _ATTEMPTS = 50
 _LONGEST_EDGE = 2.0
+_MESH_TOLERANCE = 0.12  # in pixel footprints
 _LEAST_COVER = 0.04  # of a photo that the object's outline spans, as a box
 _LEAST_SEEN = 0.12  # of the surface that two photos see
 
@@ -210,7 +211,7 @@ class _Scene:
         }
         distance = rig_distance(rig, surface.radius, size)
         self.footprint = distance / self.views["train"][0].focal
-        self.vertices, self.triangles = surface.mesh(0.05 * self.footprint)
+        self.vertices, self.triangles = surface.mesh(_MESH_TOLERANCE * self.footprint)
         self._check_views()
         self.stage = self._build_stage(surface, distance)
         self.points = self._draw_points()

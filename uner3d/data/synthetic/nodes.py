@@ -27,16 +27,14 @@ def build_distance(node: Node) -> Distance:
     distance = _BUILDERS[node["kind"]](node)
     if not {"size", "turn", "move"} & set(node):
         return distance
-    size, move = float(node.get("size", 1.0)), torch.tensor(node.get("move", (0.0, 0.0, 0.0)), dtype=torch.float64)
-    turn = torch.from_numpy(rotation(node.get("turn", (0.0, 0.0, 0.0)))) / size
+    size, move = float(node.get("size", 1.0)), np.array(node.get("move", (0.0, 0.0, 0.0)), dtype=np.float64)
+    back = rotation(node.get("turn", (0.0, 0.0, 0.0))).T / size
+    matrix, shift = torch.from_numpy(back), torch.from_numpy(-back @ move)[:, None]
+    maps = {dtype: (matrix.to(dtype), shift.to(dtype)) for dtype in (torch.float32, torch.float64)}
 
     def placed(p: Tensor) -> Tensor:
-        q = p - move.to(p.dtype)[:, None]
-        if "turn" not in node:
-            return distance(q / size) * size
-        m = turn.tolist()  # its transpose: back from the placed frame
-        rows = [q[0] * m[0][k] + q[1] * m[1][k] + q[2] * m[2][k] for k in range(3)]
-        return distance(torch.stack(rows)) * size
+        m, offset = maps[p.dtype]
+        return distance(torch.addmm(offset, m, p)) * size
 
     return placed
 
@@ -83,8 +81,11 @@ def _solid_reach(node: Node) -> float:
         return max(math.dist(end, (0, 0, 0)) + s["radius"] for s in node["segments"] for end in (s["start"], s["end"]))
     if kind == "capsule":
         return float(node["half_height"] + node["radius"])
-    if kind == "polygon":
-        return math.hypot(max(math.hypot(*corner) for corner in node["corners"]) + node["rounding"], node["half_height"])
+    if kind == "star":
+        return math.hypot(node["ends"][0] + node["rounding"], node["half_height"])
+    if kind == "boxes":
+        away = max(math.hypot(abs(mx) + hx, abs(my) + hy) for mx, my, hx, hy in node["rectangles"])
+        return math.hypot(away + node["rounding"], node["half_height"])
     if kind == "flower":
         return math.hypot(node["radius"] + node["depth"] + node["rounding"], node["half_height"])
     widest = max(node["radii"]) * 1.1 if kind == "lathe" else node.get("radius", max(node.get("ends", [0.0])))
@@ -138,11 +139,20 @@ def _lathe(node: Node) -> Distance:
     return solids.Lathe(node["radii"], node["half_height"], node["rounding"])
 
 
-def _polygon(node: Node) -> Distance:
-    corners = np.asarray(node["corners"], dtype=np.float64)
-    return lambda p: solids.extrude(
-        solids.polygon(p[0], p[2], corners), p[1], node["half_height"], node["rounding"]
-    )
+def _star(node: Node) -> Distance:
+    def distance(p: Tensor) -> Tensor:
+        outline = solids.star(p[0], p[2], node["n"], *node["ends"])
+        return solids.extrude(outline, p[1], node["half_height"], node["rounding"])
+
+    return distance
+
+
+def _boxes(node: Node) -> Distance:
+    def distance(p: Tensor) -> Tensor:
+        outline = solids.boxes(p[0], p[2], node["rectangles"])
+        return solids.extrude(outline, p[1], node["half_height"], node["rounding"])
+
+    return distance
 
 
 def _flower(node: Node) -> Distance:
@@ -237,7 +247,7 @@ def _ripple(node: Node) -> Distance:
 
 _BUILDERS: dict[str, Callable[[Node], Distance]] = {
     "box": _box, "frame": _frame, "ellipsoid": _ellipsoid, "cylinder": _cylinder, "cone": _cone, "capsule": _capsule,
-    "torus": _torus, "lathe": _lathe, "polygon": _polygon, "flower": _flower, "branches": _branches,
+    "torus": _torus, "lathe": _lathe, "star": _star, "boxes": _boxes, "flower": _flower, "branches": _branches,
     "union": _union, "intersect": _intersect, "subtract": _subtract, "shell": _shell, "fold": _fold,
     "twist": _twist, "taper": _taper, "ripple": _ripple,
 }  # fmt: skip

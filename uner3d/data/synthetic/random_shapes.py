@@ -77,29 +77,24 @@ def prism(rng: Rng) -> Node:
         n, radius = int(rng.integers(3, 9)), 0.62
         depth = between(rng, 0.25, 0.7) / n
         return {"kind": "flower", "n": n, "radius": radius, "depth": depth, "half_height": height, "rounding": _FINEST}
+    rounding = pick(rng, [_FINEST, 0.08])
     if what == "letter":
-        corners = np.array(pick(rng, _LETTERS), dtype=float)
-        corners = (corners - (corners.max(0) + corners.min(0)) / 2) * 0.34
-    else:
-        n = int(rng.integers(3, 8))
-        angle = np.arange(2 * n if what == "star" else n) * (math.pi / n if what == "star" else 2 * math.pi / n)
-        radius = np.full(len(angle), 0.72)
-        if what == "star":
-            radius[1::2] *= between(rng, 0.42, 0.7)
-        corners = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
-    corners = np.round(corners, 4).tolist()
-    return {"kind": "polygon", "corners": corners, "half_height": height, "rounding": pick(rng, [_FINEST, 0.08])}
+        rectangles = [[round(0.34 * v, 4) for v in rectangle] for rectangle in pick(rng, _LETTERS)]
+        return {"kind": "boxes", "rectangles": rectangles, "half_height": height, "rounding": rounding}
+    n = int(rng.integers(3, 8))
+    inner = 0.72 * (between(rng, 0.42, 0.7) if what == "star" else math.cos(math.pi / n))
+    return {"kind": "star", "n": n, "ends": [0.72, inner], "half_height": height, "rounding": rounding}
 
 
 _LETTERS = (
-    ((0, 0), (3, 0), (3, 1), (1, 1), (1, 4), (0, 4)),  # L
-    ((0, 3), (1.3, 3), (1.3, 0), (2.4, 0), (2.4, 3), (3.7, 3), (3.7, 4), (0, 4)),  # T
-    ((0, 0), (3.4, 0), (3.4, 3.4), (2.4, 3.4), (2.4, 1), (1, 1), (1, 3.4), (0, 3.4)),  # U
-    ((0, 0), (3.6, 0), (3.6, 1.2), (2.4, 1.2), (2.4, 2.4), (1.2, 2.4), (1.2, 3.6), (0, 3.6)),  # stairs
-    ((0, 1.2), (1.2, 1.2), (1.2, 0), (2.4, 0), (2.4, 1.2), (3.6, 1.2), (3.6, 2.4), (2.4, 2.4), (2.4, 3.6),
-     (1.2, 3.6), (1.2, 2.4), (0, 2.4)),  # plus
-    ((0, 1), (2, 1), (2, 0), (4, 1.7), (2, 3.4), (2, 2.4), (0, 2.4)),  # arrow
-)  # fmt: skip
+    ((-1, 0, 0.5, 2), (0.5, -1.5, 1, 0.5)),  # L
+    ((0, 1.5, 1.8, 0.5), (0, -0.5, 0.55, 1.5)),  # T
+    ((-1.2, 0, 0.5, 1.7), (1.2, 0, 0.5, 1.7), (0, -1.2, 1.7, 0.5)),  # U
+    ((-1.2, 0, 0.6, 1.8), (0, -0.6, 0.6, 1.2), (1.2, -1.2, 0.6, 0.6)),  # stairs
+    ((0, 0, 1.8, 0.6), (0, 0, 0.6, 1.8)),  # plus
+    ((-1.2, 0, 0.45, 1.8), (1.2, 0, 0.45, 1.8), (0, 0, 1.2, 0.4)),  # H
+    ((-1.5, 0, 0.4, 1.6), (1.5, 0, 0.4, 1.6), (0, 1.3, 1.5, 0.35), (0, -1.3, 1.5, 0.35)),  # a ring
+)
 
 
 def branches(rng: Rng) -> Node:

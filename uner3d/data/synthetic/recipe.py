@@ -82,10 +82,10 @@ def _draw_light(rng: Rng) -> dict[str, Any]:
     height, azimuth, fill = rng.uniform(0.2, 0.97), rng.uniform(0, 2 * math.pi), rng.uniform(-0.4, 0.4)
     ring, low_ring = math.sqrt(1 - height**2), math.sqrt(1 - fill**2)
     opposite = azimuth + math.pi + rng.uniform(-1, 1)
-    ambient = between(rng, 0.25, 0.75)
+    ambient = between(rng, 0.3, 0.8)
     return {
         "ambient": ambient,
-        "key": round((1.1 - ambient) * rng.uniform(0.75, 1.25), 4),
+        "key": round((1.2 - ambient) * rng.uniform(0.75, 1.25), 4),
         "fill": between(rng, 0, 0.3),
         "toward_key": [ring * math.cos(azimuth), height, ring * math.sin(azimuth)],
         "toward_fill": [low_ring * math.cos(opposite), fill, low_ring * math.sin(opposite)],

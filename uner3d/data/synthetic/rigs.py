@@ -28,7 +28,7 @@ def draw_rig(rng: Rng, room: bool) -> Rig:
     return {
         "kind": kind,
         "fov_degrees": between(rng, 40 if room else 25, 60),
-        "fill": between(rng, 0.62 if room else 0.45, 0.9),
+        "fill": between(rng, 0.65 if room else 0.55, 1.0),
         "start": between(rng, 0, 2 * math.pi),
         "heights": heights,
         "arc_degrees": between(rng, 60, 120),

@@ -73,20 +73,32 @@ def extrude(outline: Tensor, height: Tensor, half_height: float, rounding: float
     return norm(outline.clamp(min=0), cap.clamp(min=0)) + torch.maximum(outline, cap).clamp(max=0) - rounding
 
 
-def polygon(x: Tensor, y: Tensor, corners: NDArray[np.float64]) -> Tensor:
-    """Distance (N,) in the plane to a polygon of corners (M, 2), negative within; it may be concave."""
-    nearest = torch.full_like(x, torch.inf)
-    inside = torch.zeros_like(x, dtype=torch.bool)
-    for (ax, ay), (bx, by) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
-        ex, ey = bx - ax, by - ay
-        u, v = x - ax, y - ay
-        along = ((u * ex + v * ey) / (ex * ex + ey * ey)).clamp(0, 1)
-        du, dv = u - along * ex, v - along * ey
-        nearest = torch.minimum(nearest, du * du + dv * dv)
-        crossed = (ay <= y) != (by <= y)
-        if ey:
-            inside = inside ^ (crossed & (x < ax + (y - ay) * (ex / ey)))
-    return torch.sqrt(nearest + 1e-24) * torch.where(inside, -1.0, 1.0)
+def star(x: Tensor, y: Tensor, n: int, outer: float, inner: float) -> Tensor:
+    """Distance (N,) in the plane to a star of n points, negative within: corners at radii ``outer`` and ``inner``.
+
+    With ``inner`` = ``outer`` cos(pi / n) it is the regular polygon. All edges are one, mirrored.
+    """
+    wedge = math.pi / n
+    angle = torch.atan2(y, x) * (0.5 / wedge)
+    angle = (angle - angle.round()).abs() * (2 * wedge)
+    rho = norm(x, y)
+    u, v = rho * torch.cos(angle) - outer, rho * torch.sin(angle)
+    ex, ey = inner * math.cos(wedge) - outer, inner * math.sin(wedge)
+    along = ((u * ex + v * ey) / (ex * ex + ey * ey)).clamp(0, 1)
+    side = torch.where(ex * v > ey * u, -1.0, 1.0)
+    return norm(u - along * ex, v - along * ey) * side
+
+
+def boxes(x: Tensor, y: Tensor, rectangles: Sequence[Sequence[float]]) -> Tensor:
+    """A bound of the distance (N,) in the plane to rectangles (middle x, y, half widths x, y), exact outside."""
+    d: Tensor | None = None
+    for mx, my, hx, hy in rectangles:
+        u, v = (x - mx).abs() - hx, (y - my).abs() - hy
+        own = norm(u.clamp(min=0), v.clamp(min=0)) + torch.maximum(u, v).clamp(max=0)
+        d = own if d is None else torch.minimum(d, own)
+    if d is None:
+        raise ValueError("rectangles: expected at least one")
+    return d
 
 
 def flower(x: Tensor, y: Tensor, radius: float, depth: float, n: int) -> Tensor:
