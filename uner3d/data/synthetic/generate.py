@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from uner3d.data.synthetic.cameras import Viewpoint, camera_distance, place_cameras
 from uner3d.data.synthetic.files import photo_name, write_json, write_mesh, write_points, write_transforms
@@ -205,7 +204,7 @@ def _write_scene(folder: Path, options: SynthOptions, progress: Progress) -> Non
     points = sample_seen_points(stage, views["train"], options.n_points, np.random.default_rng([options.seed, 2]))
     write_points(folder / "gt_points.ply", points)
     write_mesh(folder / "gt_mesh.ply", vertices, triangles)
-    write_photos(folder, stage, views, options.supersampling, progress)
+    _write_photos(folder, stage, views, options.supersampling, progress)
     args = {k: v for k, v in asdict(options).items() if k not in ("output", "overwrite")}
     content: dict[str, Any] = {"shape": options.shape, "box_min": low.tolist(), "box_max": high.tolist()}
     if room is not None:
@@ -227,26 +226,18 @@ def _build_room(options: SynthOptions, low: np.ndarray, high: np.ndarray, distan
     return Room(float(low[1]), half, radius, options.texture_seed + 1)
 
 
-def write_photos(
-    folder: Path,
-    stage: Stage,
-    views: dict[str, list[Viewpoint]],
-    supersampling: int,
-    progress: Progress = lambda done, total, stage: None,
-    develop: Callable[[str, int], Callable[[Tensor], Tensor]] | None = None,
+def _write_photos(
+    folder: Path, stage: Stage, views: dict[str, list[Viewpoint]], supersampling: int, progress: Progress
 ) -> None:
-    """Write the photos and the transforms of every split. ``develop``: of a split's photo k, see `render_photo`."""
     from PIL import Image
 
-    jobs = [(view, split, k) for split, cameras in views.items() for k, view in enumerate(cameras)]
+    jobs = [(view, photo_name(split, k)) for split, cameras in views.items() for k, view in enumerate(cameras)]
     for split, cameras in views.items():
         (folder / split).mkdir()
         write_transforms(folder, split, cameras)
 
-    def work(job: tuple[Viewpoint, str, int]) -> None:
-        view, split, k = job
-        photo = render_photo(stage, view, supersampling, develop(split, k) if develop else None)
-        Image.fromarray(photo).save(folder / photo_name(split, k))
+    def work(job: tuple[Viewpoint, str]) -> None:
+        Image.fromarray(render_photo(stage, job[0], supersampling)).save(folder / job[1])
 
     progress(0, len(jobs), "photos")
     for done, _ in enumerate(parallel_map(work, jobs), 1):

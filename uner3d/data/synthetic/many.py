@@ -18,17 +18,18 @@ import numpy as np
 import torch
 
 from uner3d.data.synthetic.cameras import Viewpoint
-from uner3d.data.synthetic.files import write_json, write_mesh, write_points
-from uner3d.data.synthetic.generate import ROOM_HALF, Progress, put_in_place, write_photos
+from uner3d.data.synthetic.files import photo_name, write_json, write_mesh, write_points, write_transforms
+from uner3d.data.synthetic.generate import ROOM_HALF, Progress, put_in_place
 from uner3d.data.synthetic.random_textures import build_texture
 from uner3d.data.synthetic.recipe import SPLITS, Recipe, build_light, build_recipe_shape, develop, draw_recipe, stream
-from uner3d.data.synthetic.render import Room, Stage
+from uner3d.data.synthetic.render import Room, Stage, render_photos
 from uner3d.data.synthetic.rigs import place_rig, rig_distance
 from uner3d.data.synthetic.surface import ShapeSurface
 from uner3d.data.synthetic.texture import ValueNoise
 from uner3d.data.synthetic.truth import TruePoints, sample_seen_points
 
 _ATTEMPTS = 50
+_TOGETHER = 16  # photos that are traced in one go
 _LONGEST_EDGE = 2.0
 _MESH_TOLERANCE = 0.12  # in pixel footprints
 _LEAST_COVER = 0.04  # of a photo that the object's outline spans, as a box
@@ -260,10 +261,7 @@ class _Scene:
         write_points(folder / "gt_points.ply", self.points)
         write_mesh(folder / "gt_mesh.ply", self.vertices, self.triangles)
 
-        def developer(split: str, k: int) -> Any:
-            return develop(self.recipe, self._stream(10 + 2 * k + (split == "test")))
-
-        write_photos(folder, self.stage, self.views, self.options.supersampling, develop=developer)
+        self._write_photos(folder)
         low, high = self.vertices.min(0), self.vertices.max(0)
         room = self.stage.room
         content: dict[str, Any] = {"shape": "random", "box_min": low.tolist(), "box_max": high.tolist()}
@@ -273,3 +271,18 @@ class _Scene:
         content |= {"specular": self.stage.specular, "table": room is not None}
         content |= {"args": _scene_args(self.options, self.index), "recipe": self.recipe}
         write_json(folder / "scene.json", content)
+
+    def _write_photos(self, folder: Path) -> None:
+        from PIL import Image
+
+        jobs = [(split, k) for split, cameras in self.views.items() for k in range(len(cameras))]
+        for split, cameras in self.views.items():
+            (folder / split).mkdir()
+            write_transforms(folder, split, cameras)
+        for first in range(0, len(jobs), _TOGETHER):
+            some = jobs[first : first + _TOGETHER]
+            views = [self.views[split][k] for split, k in some]
+            ways = [develop(self.recipe, self._stream(10 + 2 * k + (split == "test"))) for split, k in some]
+            photos = render_photos(self.stage, views, self.options.supersampling, ways)
+            for (split, k), photo in zip(some, photos, strict=True):
+                Image.fromarray(photo).save(folder / photo_name(split, k))

@@ -14,6 +14,8 @@ from uner3d.data.synthetic.cameras import Viewpoint
 from uner3d.data.synthetic.surface import Surface
 from uner3d.data.synthetic.texture import Grain, Texture, ValueNoise, checks, marble, spots
 
+Develop = Callable[[Tensor], Tensor]
+
 _SAMPLES_PER_CHUNK = 1 << 15  # keeps the working set of the tracer near the size of the cache
 
 
@@ -61,10 +63,11 @@ class Room:
         self._unit = unit
 
     def hit(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points, inward normals and albedo, each (3, N), where rays from a point (3,) inside the room leave it."""
+        """Points, inward normals and albedo, each (3, N), where rays from points (3,) or (3, N) inside the room leave it."""
+        origin = origin.reshape(3, -1)
         ahead = torch.where(direction > 0, self.high[:, None], self.low[:, None])
-        t, axis = ((ahead - origin[:, None]) / direction).min(0)
-        p = origin[:, None] + direction * t
+        t, axis = ((ahead - origin) / direction).min(0)
+        p = origin + direction * t
         one_hot = torch.nn.functional.one_hot(axis, 3).T
         albedo = torch.zeros_like(p)
         for k, texture in enumerate(self._faces):
@@ -117,33 +120,47 @@ def _dot(normal: Tensor, direction: tuple[float, float, float]) -> Tensor:
     return normal[0] * direction[0] + normal[1] * direction[1] + normal[2] * direction[2]
 
 
-def render_photo(
-    stage: Stage, view: Viewpoint, supersampling: int, develop: Callable[[Tensor], Tensor] | None = None
-) -> NDArray[np.uint8]:
-    """The photo from one viewpoint: (H, W, 4) with straight alpha, or (H, W, 3) before a room or a background.
+def render_photo(stage: Stage, view: Viewpoint, supersampling: int) -> NDArray[np.uint8]:
+    """The photo from one viewpoint: see `render_photos`."""
+    return render_photos(stage, [view], supersampling)[0]
+
+
+def render_photos(
+    stage: Stage, views: Sequence[Viewpoint], supersampling: int, develop: Sequence[Develop] | None = None
+) -> list[NDArray[np.uint8]]:
+    """The photos from viewpoints of one size: (H, W, 4) with straight alpha, (H, W, 3) before a room or background.
 
     Every pixel is the mean of ``supersampling``^2 rays; where only some hit the object, the colour is the mean of those
-    and alpha their share. ``develop`` turns the colours (3, H * W) that arrive into those of the photo.
+    and alpha their share. ``develop``, one a photo, turns the colours (3, H * W) that arrive into those of the photo.
     """
-    colour, alpha = _expose(stage, view, supersampling)
+    colour, alpha = _expose(stage, views, supersampling)
     if stage.background is not None and stage.room is None:
         behind = torch.tensor(stage.background, dtype=colour.dtype)[:, None]
         colour = behind + (colour - behind) * alpha
-    if develop is not None:
-        colour = develop(colour)
     opaque = stage.room is not None or stage.background is not None
-    image = colour if opaque else torch.cat([torch.where(alpha > 0, colour, 0), alpha[None]])
-    return (image.T * 255 + 0.5).to(torch.uint8).view(view.height, view.width, -1).numpy()
+    photos, n_pixels = [], views[0].width * views[0].height
+    for k, view in enumerate(views):
+        image, covered = (x[..., k * n_pixels : (k + 1) * n_pixels] for x in (colour, alpha))
+        if develop is not None:
+            image = develop[k](image)
+        if not opaque:
+            image = torch.cat([torch.where(covered > 0, image, 0), covered[None]])
+        photos.append((image.T * 255 + 0.5).to(torch.uint8).view(view.height, view.width, -1).numpy())
+    return photos
 
 
-def _expose(stage: Stage, view: Viewpoint, supersampling: int) -> tuple[Tensor, Tensor]:
-    """Colour (3, H * W) and the share of each pixel (H * W,) that the object covers; with a room, also its colours."""
+def _expose(stage: Stage, views: Sequence[Viewpoint], supersampling: int) -> tuple[Tensor, Tensor]:
+    """Colour (3, V * H * W) and the share of each pixel that the object covers; with a room, also the room's colours.
+
+    All views are traced together: an operation on few rays takes hardly less than one on many.
+    """
     n_samples = supersampling**2
-    start = stage.surface.starts(view).reshape(-1)
+    start = stage.surface.starts(views).reshape(-1)
     (pixels,) = torch.nonzero(torch.isfinite(start) if stage.room is None else torch.ones_like(start), as_tuple=True)
     colour, alpha = torch.zeros(3, start.shape[0]), torch.zeros(start.shape[0])
-    for chunk in pixels.split(max(1, _SAMPLES_PER_CHUNK // n_samples)):
-        seen, hit = _trace_pixels(stage, view, chunk, start[chunk], supersampling)
+    per_chunk = _SAMPLES_PER_CHUNK if len(views) == 1 else 2 * _SAMPLES_PER_CHUNK
+    for chunk in pixels.split(max(1, per_chunk // n_samples)):
+        seen, hit = _trace_pixels(stage, views, chunk, start[chunk], supersampling)
         n_hits = hit.view(-1, n_samples).sum(1)
         n_seen = n_hits.clamp(min=1) if stage.room is None else n_samples
         colour[:, chunk] = seen.view(3, -1, n_samples).sum(2) / n_seen
@@ -152,24 +169,34 @@ def _expose(stage: Stage, view: Viewpoint, supersampling: int) -> tuple[Tensor, 
 
 
 def _trace_pixels(
-    stage: Stage, view: Viewpoint, pixels: Tensor, start: Tensor, supersampling: int
+    stage: Stage, views: Sequence[Viewpoint], pixels: Tensor, start: Tensor, supersampling: int
 ) -> tuple[Tensor, Tensor]:
     """Colours (3, N) and whether the object was hit (N,) of all samples of the pixels, a pixel's samples together."""
-    inner = (torch.arange(supersampling) + 0.5) / supersampling
-    u = ((pixels % view.width)[:, None, None] + inner.view(1, 1, -1)).expand(-1, supersampling, -1).reshape(-1)
-    v = ((pixels // view.width)[:, None, None] + inner.view(1, -1, 1)).expand(-1, -1, supersampling).reshape(-1)
-    direction = view.directions(u, v)
-    origin = view.center
+    origin, direction = _rays(views, pixels, supersampling)
     # A fiftieth of a pixel on the object: nothing nearer can be seen in the photo.
-    tolerance = 0.02 * float(torch.linalg.vector_norm(origin)) / view.focal
+    tolerance = min(0.02 * float(torch.linalg.vector_norm(view.center)) / view.focal for view in views)
     t = stage.surface.cast(origin, direction, start.repeat_interleave(supersampling**2), tolerance)
     hit = torch.isfinite(t)
     colour = torch.zeros_like(direction)
     (rays,) = torch.nonzero(hit, as_tuple=True)
     if len(rays):
-        p, normal, albedo = stage.surface.look_up(origin, direction[:, rays], t[rays])
+        p, normal, albedo = stage.surface.look_up(origin[:, rays], direction[:, rays], t[rays])
         colour[:, rays] = shade(stage, p, normal, albedo, direction[:, rays], stage.specular)
     if stage.room is not None:
         (rays,) = torch.nonzero(~hit, as_tuple=True)
-        colour[:, rays] = shade(stage, *stage.room.hit(origin, direction[:, rays]))
+        colour[:, rays] = shade(stage, *stage.room.hit(origin[:, rays], direction[:, rays]))
     return colour, hit
+
+
+def _rays(views: Sequence[Viewpoint], pixels: Tensor, supersampling: int) -> tuple[Tensor, Tensor]:
+    """Origins and unit directions, each (3, N), of the samples of pixels, which count through the views in order."""
+    inner = (torch.arange(supersampling) + 0.5) / supersampling
+    width, n_pixels = views[0].width, views[0].width * views[0].height
+    origins, directions = [], []
+    for k in range(int(pixels[0]) // n_pixels, int(pixels[-1]) // n_pixels + 1):
+        own = pixels[(pixels >= k * n_pixels) & (pixels < (k + 1) * n_pixels)] - k * n_pixels
+        u = ((own % width)[:, None, None] + inner.view(1, 1, -1)).expand(-1, supersampling, -1).reshape(-1)
+        v = ((own // width)[:, None, None] + inner.view(1, -1, 1)).expand(-1, -1, supersampling).reshape(-1)
+        directions.append(views[k].directions(u, v))
+        origins.append(views[k].center[:, None].expand(3, len(u)))
+    return torch.cat(origins, 1), torch.cat(directions, 1)
