@@ -138,7 +138,8 @@ def evaluate(target: Scene, gt: Path | None = None,
 def synth(scene: tyro.conf.OmitArgPrefixes[SynthArguments]) -> None:
     """Make posed photos of a known object, with the exact truth beside them; with --many, of many random objects."""
     from uner3d.data.synthetic.generate import check_options, run
-    from uner3d.data.synthetic.many import check_many, run_many
+    from uner3d.data.synthetic.many import run_many
+    from uner3d.data.synthetic.many_options import check_many
     from uner3d.progress import Stages
 
     options = scene.options()

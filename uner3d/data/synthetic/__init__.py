@@ -6,7 +6,8 @@
 """
 
 from uner3d.data.synthetic.generate import SynthOptions, generate_scene, run
-from uner3d.data.synthetic.many import ManyOptions, run_many
+from uner3d.data.synthetic.many import run_many
+from uner3d.data.synthetic.many_options import ManyOptions
 from uner3d.data.synthetic.shapes import SHAPE_NAMES
 
 __all__ = ["SHAPE_NAMES", "ManyOptions", "SynthOptions", "generate_scene", "run", "run_many"]

@@ -10,8 +10,17 @@ import numpy as np
 
 from uner3d.data.synthetic.nodes import Node, reach
 from uner3d.data.synthetic.random_shapes import (
-    Rng, between, branches, deformed, hole, lathe, pick, prism, solid, turned,
-)  # fmt: skip
+    Rng,
+    between,
+    branches,
+    deformed,
+    hole,
+    lathe,
+    pick,
+    prism,
+    solid,
+    turned,
+)
 
 _SHARP, _ROUNDING = 0.025, 0.035
 
@@ -41,7 +50,7 @@ def _stack(rng: Rng) -> Composition:
     parts, top = [], 0.0
     for _ in range(int(rng.integers(2, 5))):
         node = deformed(rng, solid(rng), 0.2) | {"size": between(rng, 0.3, 0.7)}
-        half = 0.72 * reach(node)
+        half = 0.66 * reach(node)
         parts.append(node | {"move": [between(rng, -0.08, 0.08), round(top + half, 4), between(rng, -0.08, 0.08)]})
         top += 1.7 * half
     for node in parts:
@@ -52,7 +61,7 @@ def _stack(rng: Rng) -> Composition:
 def _carved(rng: Rng) -> Composition:
     body = deformed(rng, solid(rng), 0.25)
     blend = pick(rng, [_SHARP, 0.08])
-    return Composition([body], [hole(rng, body) for _ in range(int(rng.integers(1, 4)))], blend)
+    return Composition([body], [hole(rng, body) for _ in range(int(rng.integers(1, 5)))], blend)
 
 
 def _vessel(rng: Rng) -> Composition:
@@ -65,7 +74,8 @@ def _vessel(rng: Rng) -> Composition:
     elif rng.random() < 0.4:
         body = {"kind": "ellipsoid", "radii": [0.8, round(half, 4), 0.8]}
     cup: Node = {"kind": "shell", "of": [body], "thickness": thickness}
-    lid = {"kind": "box", "half": [2, 1, 2], "rounding": 0.02, "move": [0, round(1 + half * rng.uniform(0.1, 0.7), 4), 0]}
+    rim = round(half * rng.uniform(0.1, 0.7), 4)
+    lid = {"kind": "box", "half": [2, 1, 2], "rounding": 0.02, "move": [0, 1 + rim, 0]}
     parts: list[Node] = [{"kind": "subtract", "of": [cup], "cut": [lid], "blend": 0.05}]
     if rng.random() < 0.6 and body["kind"] == "cylinder":
         torus = {"kind": "torus", "major": 0.8, "minor": between(rng, 0.14, 0.2), "size": between(rng, 0.34, 0.42)}
@@ -96,9 +106,10 @@ def _folded(rng: Rng) -> Composition:
         width, lean = between(rng, 0.06, 0.14), between(rng, -0.15, 0.3)
         leg: Node = {"kind": "branches", "blend": _SHARP, "segments": [
             {"start": [x * (1 + lean), -low, z * (1 + lean)], "end": [x, low, z], "radius": width}]}  # fmt: skip
-        top: Node = {"kind": "cylinder", "radius": away + 0.2, "half_height": between(rng, 0.05, 0.14), "rounding": 0.04}
+        thick = between(rng, 0.05, 0.14)
+        top: Node = {"kind": "cylinder", "radius": away + 0.2, "half_height": thick, "rounding": 0.04}
         if rng.random() < 0.5:
-            top = {"kind": "box", "half": [x + 0.2, top["half_height"], max(z, x) + 0.2], "rounding": 0.04}
+            top = {"kind": "box", "half": [x + 0.2, thick, max(z, x) + 0.2], "rounding": 0.04}
         return Composition([{"kind": "fold", "by": by, "of": [leg]}, top | {"move": [0, low, 0]}], blend=0.04)
     limb = turned(rng, solid(rng), 0.6) | {"size": between(rng, 0.22, 0.36), "move": [x, 0, z]}
     spoke: Node = {"kind": "branches", "blend": _SHARP, "segments": [
@@ -148,10 +159,10 @@ def _thin(rng: Rng) -> Composition:
         inner = [turned(rng, solid(rng)) | {"size": round(0.8 * min(half), 4)}] if rng.random() < 0.6 else []
         return Composition([frame, *inner])
     if what == "rings":
-        return Composition([ring, ring | {"turn": [1.5708, 0, 0]}, ring | {"turn": [0, 0, 1.5708], "size": 0.8}][
-            : int(rng.integers(2, 4))] + [solid(rng) | {"size": 0.3}])  # fmt: skip
-    return Composition([turned(rng, plate, 0.8) | {"move": [0, y, 0]} for y in (-0.45, 0.0, 0.45)] + [
-        {"kind": "cylinder", "radius": 0.1, "half_height": 0.75, "rounding": _ROUNDING}])  # fmt: skip
+        rings = [ring, ring | {"turn": [1.5708, 0, 0]}, ring | {"turn": [0, 0, 1.5708], "size": 0.8}]
+        return Composition([*rings[: int(rng.integers(2, 4))], solid(rng) | {"size": 0.3}])
+    plates = [turned(rng, plate, 0.8) | {"move": [0, y, 0]} for y in (-0.45, 0.0, 0.45)]
+    return Composition([*plates, {"kind": "cylinder", "radius": 0.1, "half_height": 0.75, "rounding": _ROUNDING}])
 
 
 COMPOSITIONS: dict[str, Callable[[Rng], Composition]] = {

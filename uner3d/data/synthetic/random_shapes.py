@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
-from uner3d.data.synthetic.nodes import Node, reach, rotation
+from uner3d.data.synthetic.build import build_distance
+from uner3d.data.synthetic.nodes import Node, reach
 
 _FINEST = 0.035  # the least rounding of an edge and half thickness of a part, about a pixel of a 128-pixel photo
 Rng = np.random.Generator
@@ -102,7 +104,7 @@ def branches(rng: Rng) -> Node:
     ends, segments = [np.zeros(3)], []
     for k in range(int(rng.integers(3, 7))):
         start = ends[int(rng.integers(max(0, k - 2), k + 1))]
-        direction = rng.normal(size=3) + (0, 0.4, 0)
+        direction = np.add(rng.normal(size=3), (0, 0.4, 0))
         end = start + direction / np.linalg.norm(direction) * rng.uniform(0.4, 0.75)
         ends.append(end)
         segments.append({"start": start, "end": end, "radius": between(rng, 0.07, 0.2)})
@@ -145,9 +147,11 @@ def hole(rng: Rng, body: Node) -> Node:
     size = reach(body)
     what = pick(rng, ["bore", "slot", "dent"])
     if what == "dent":
-        place = rng.normal(size=3)
-        place *= between(rng, 0.55, 0.9) * size / np.linalg.norm(place)
-        radius = between(rng, 0.25, 0.5) * size
+        toward = rng.normal(size=3)
+        ray = np.linspace(size, 0, 200)[None] * (toward / np.linalg.norm(toward))[:, None]
+        inside = build_distance(body)(torch.from_numpy(ray)).numpy() < 0
+        place = ray[:, int(inside.argmax())]  # where the way in from outside meets the body
+        radius = round(between(rng, 0.2, 0.4) * size, 4)
         return {"kind": "ellipsoid", "radii": [1, 1, 1], "size": radius, "move": np.round(place, 4).tolist()}
     off = np.round(rng.uniform(-0.2, 0.2, 3) * size, 4).tolist()
     if what == "bore":
@@ -156,12 +160,3 @@ def hole(rng: Rng, body: Node) -> Node:
         bore = {"kind": "box", "half": [between(rng, 0.1, 0.3), 2.0, between(rng, 0.15, 0.5)], "rounding": 0.03}
     return turned(rng, bore, math.pi) | {"size": size, "move": off}
 
-
-def place_on(node: Node, low: float, x: float = 0.0, z: float = 0.0) -> Node:
-    """The node moved so that a ball of its reach stands at height ``low``, over x, z."""
-    return node | {"move": [round(x, 4), round(low + reach(node | {"move": (0, 0, 0)}), 4), round(z, 4)]}
-
-
-def rotated(vector: Any, point: Any) -> list[float]:
-    """The point (3,), turned by a rotation vector."""
-    return np.round(rotation(vector) @ np.asarray(point, dtype=float), 4).tolist()

@@ -27,8 +27,8 @@ def draw_palette(rng: Rng) -> list[Colour]:
     for k in range(5):
         h = hue + {"near": rng.uniform(-0.08, 0.08), "opposite": 0.5 * (k % 2) + rng.uniform(-0.05, 0.05),
                    "grey": 0.0, "any": rng.random()}[what]  # fmt: skip
-        saturation = rng.uniform(0, 0.12) if what == "grey" and k else rng.uniform(0.2, 0.9)
-        rgb = colorsys.hsv_to_rgb(h % 1, saturation, (0.25, 0.95, 0.55, 0.8, 0.4)[k] + rng.uniform(-0.08, 0.05))
+        saturation = rng.uniform(0, 0.12) if what == "grey" and k else rng.uniform(0.15, 0.85)
+        rgb = colorsys.hsv_to_rgb(h % 1, saturation, (0.35, 0.95, 0.62, 0.82, 0.5)[k] + rng.uniform(-0.08, 0.05))
         colours.append((round(rgb[0], 4), round(rgb[1], 4), round(rgb[2], 4)))
     return [colours[k] for k in rng.permutation(5)]
 

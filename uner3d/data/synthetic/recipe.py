@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uner3d.data.synthetic.build import build_distance
 from uner3d.data.synthetic.compositions import COMPOSITIONS
-from uner3d.data.synthetic.nodes import Node, build_distance, children, reach
+from uner3d.data.synthetic.nodes import Node, children, reach
 from uner3d.data.synthetic.random_shapes import Rng, between, pick, turned
 from uner3d.data.synthetic.random_textures import build_texture, draw_palette, draw_texture
 from uner3d.data.synthetic.render import Light
@@ -82,10 +83,10 @@ def _draw_light(rng: Rng) -> dict[str, Any]:
     height, azimuth, fill = rng.uniform(0.2, 0.97), rng.uniform(0, 2 * math.pi), rng.uniform(-0.4, 0.4)
     ring, low_ring = math.sqrt(1 - height**2), math.sqrt(1 - fill**2)
     opposite = azimuth + math.pi + rng.uniform(-1, 1)
-    ambient = between(rng, 0.3, 0.8)
+    ambient = between(rng, 0.35, 0.85)
     return {
         "ambient": ambient,
-        "key": round((1.2 - ambient) * rng.uniform(0.75, 1.25), 4),
+        "key": round((1.3 - ambient) * rng.uniform(0.75, 1.25), 4),
         "fill": between(rng, 0, 0.3),
         "toward_key": [ring * math.cos(azimuth), height, ring * math.sin(azimuth)],
         "toward_fill": [low_ring * math.cos(opposite), fill, low_ring * math.sin(opposite)],
@@ -107,7 +108,7 @@ def build_recipe_shape(recipe: Recipe) -> Shape:
     noise = ValueNoise(recipe["noise_seed"])
     nodes = [part["distance"] for part in recipe["parts"]]
     parts = [Part(build_distance(p["distance"]), build_texture(p["texture"], noise)) for p in recipe["parts"]]
-    extent = 1.03 * max(reach(node) for node in nodes) + 0.03
+    extent = 1.03 * max(reach(node) for node in nodes) + 0.5 * recipe["blend"] + 0.03
     finest = min([recipe["blend"], *(_finest(node) for node in [*nodes, *recipe["carvings"]])])
     carvings = [build_distance(node) for node in recipe["carvings"]]
     return Shape(parts, extent, max(finest, 0.018 * extent), recipe["blend"], carvings)

@@ -63,7 +63,7 @@ class Room:
         self._unit = unit
 
     def hit(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points, inward normals and albedo, each (3, N), where rays from points (3,) or (3, N) inside the room leave it."""
+        """Points, inward normals and albedo, each (3, N), where rays from one point (3,) or many (3, N) leave it."""
         origin = origin.reshape(3, -1)
         ahead = torch.where(direction > 0, self.high[:, None], self.low[:, None])
         t, axis = ((ahead - origin) / direction).min(0)

@@ -64,7 +64,7 @@ def rig_distance(rig: Rig, radius: float, size: tuple[int, int]) -> float:
 def _stand(
     rig: Rig, place: float, k: int, n: int, jitter: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a camera stands and what it looks at (3,), both for a distance of one; ``place`` in [0, 1] along the rig."""
+    """Where a camera stands and looks (3,), both for a distance of one; ``place`` in [0, 1] along the rig."""
     kind, heights = rig["kind"], rig["heights"]
     if kind == "forward":
         columns = math.ceil(math.sqrt(n))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from uner3d.data.synthetic.sdf import Distance, Vec3, norm, rounded_box, smooth_max
@@ -164,4 +163,4 @@ def taper_slope(low: float, high: float, radius: float) -> float:
     """The largest stretch of `taper` within ``radius`` of the axis."""
     narrow = min(low, high)
     shear = radius * abs(high - low) / 2 / narrow**2
-    return float(np.linalg.norm([[1 / narrow, shear], [0, 1]], 2))
+    return float(np.linalg.norm(np.array([[1 / narrow, shear], [0.0, 1.0]]), 2))

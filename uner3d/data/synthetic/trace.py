@@ -81,7 +81,8 @@ def sphere_trace(
 ) -> Tensor:
     """Distance (N,) to the first point of each ray within ``tolerance`` of the surface, inf where there is none.
 
-    ``origin``: of all rays (3,), or of each (3, N). Rays that have crept along the surface for 128 steps count as hits if they ended within four tolerances of it.
+    ``origin``: of all rays (3,), or of each (3, N). Rays that have crept along the surface for 128 steps count as hits
+    if they ended within four tolerances of it.
     """
     origin = origin.reshape(3, -1).expand_as(direction)
     _, leave = ball_span(radius * 1.01, origin, direction)

@@ -100,7 +100,7 @@ def _count_seeing(stage: Stage, views: Sequence[Viewpoint], p: Tensor, normal: T
 
 
 def _count_turning(stage: Stage, view: Viewpoint, points: Tensor, normal: Tensor, count: Tensor) -> None:
-    """Add one to the ``count`` (N,) of the points below two that the view sees; turn the normals of those first seen."""
+    """Add one to the ``count`` (N,) below two of points the view sees, and turn the normals of those first seen."""
     (todo,) = torch.nonzero(count < 2, as_tuple=True)
     here, up = points[:, todo], normal[:, todo].float()
     toward = view.center[:, None] - here
