@@ -61,7 +61,7 @@ def _stack(rng: Rng) -> Composition:
 def _carved(rng: Rng) -> Composition:
     body = deformed(rng, solid(rng), 0.25)
     blend = pick(rng, [_SHARP, 0.08])
-    return Composition([body], [hole(rng, body) for _ in range(int(rng.integers(1, 5)))], blend)
+    return Composition([body], [hole(rng, body, k == 0) for k in range(int(rng.integers(1, 4)))], blend)
 
 
 def _vessel(rng: Rng) -> Composition:

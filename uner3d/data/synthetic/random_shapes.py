@@ -142,10 +142,10 @@ def deformed(rng: Rng, node: Node, often: float = 0.5) -> Node:
     return {"kind": "ripple", "of": [node], "waves": waves}
 
 
-def hole(rng: Rng, body: Node) -> Node:
-    """A solid to cut from the body: a bore right through it, a slot, or a dent in its side."""
+def hole(rng: Rng, body: Node, through: bool) -> Node:
+    """A solid to cut from the body: a bore or a slot right through it, else perhaps a dent in its side."""
     size = reach(body)
-    what = pick(rng, ["bore", "slot", "dent"])
+    what = pick(rng, ["bore", "slot"] if through else ["bore", "slot", "dent", "dent"])
     if what == "dent":
         toward = rng.normal(size=3)
         ray = np.linspace(size, 0, 200)[None] * (toward / np.linalg.norm(toward))[:, None]
