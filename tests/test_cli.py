@@ -7,10 +7,11 @@ import sys
 import pytest
 import torch
 
-from uner3d.cli import SynthArguments, _resume_command, main
+from uner3d.cli import _resume_command, main
 from uner3d.config import PRESETS
-from uner3d.data.synthetic import SynthOptions
+from uner3d.data.synthetic import ManyOptions, SynthOptions
 from uner3d.options import FitOptions
+from uner3d.synth_arguments import SynthArguments
 
 
 def flags(options: type) -> list[str]:
@@ -23,7 +24,7 @@ HELP = {
     "cloud": ["-o", "--points", "--spacing", "--device"],
     "render": ["-o", "--views", "--device"],
     "eval": ["--gt", "--protocol", "--json", "--device", "chamfer", "images"],
-    "synth": flags(SynthOptions),
+    "synth": [*flags(SynthOptions), *flags(ManyOptions)],
     "bench": ["--threads", "--json"],
     "info": ["Versions"],
 }

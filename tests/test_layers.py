@@ -25,7 +25,7 @@ LAYERS = (
     {"report"},
     {"api"},
     {"reconstruct", "evaluate", "protocols", "view", "pose", "bench"},
-    {"cli", "options"},
+    {"cli", "options", "synth_arguments", "across"},
 )
 HELPERS = {"files", "optional", "progress"}  # of any layer but ops, config and data; they import nothing of ours
 OPTIONAL = {"open3d", "viser", "pycolmap", "rich", "torchmetrics", "matplotlib", "scipy", "PIL"}
@@ -164,7 +164,7 @@ def test_optional_packages_are_imported_where_they_are_needed():
 
 
 def test_only_the_command_line_imports_tyro():
-    assert {i.file for i in IMPORTS if i.module.split(".")[0] == "tyro"} == {"cli.py"}
+    assert {i.file for i in IMPORTS if i.module.split(".")[0] == "tyro"} == {"cli.py", "synth_arguments.py"}
 
 
 @pytest.mark.slow

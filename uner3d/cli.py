@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import sys
@@ -11,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from uner3d.data.synthetic import SynthOptions
+from uner3d.data.synthetic import ManyOptions
 from uner3d.options import FitOptions, check_density, check_ply_target, fit_config, set_threads
+from uner3d.synth_arguments import SynthArguments
 
 Scene = Annotated[Path, tyro.conf.Positional]
 OptionalScene = Annotated[Path | None, tyro.conf.Positional]
@@ -150,32 +150,22 @@ def evaluate(target: Scene, gt: Path | None = None,
     print(json.dumps(result) if json_output else "\n".join(lines))
 
 
-@dataclasses.dataclass
-class SynthArguments(SynthOptions):
-    """The options, as the command takes them."""
-
-    output: Out
-    """Folder to write the scene to."""
-    mesh: tyro.conf.Positional[str | None] = None
-    """A mesh file, or the name of a shape: the same as --shape."""
-
-    def options(self) -> SynthOptions:
-        """Without what only the command knows. Raises ValueError where both forms of the shape are given."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(SynthOptions)}
-        if self.mesh is not None and self.shape not in (SynthOptions.shape, self.mesh):
-            raise ValueError(f"--shape: expected the shape once, got {self.mesh} and {self.shape}")
-        return SynthOptions(**values | {"shape": self.mesh or self.shape})
-
-
 def synth(scene: tyro.conf.OmitArgPrefixes[SynthArguments]) -> None:
-    """Make posed photos of a known object, with the exact truth beside them."""
+    """Make posed photos of a known object, with the exact truth beside them; with --many, of many random objects."""
     from uner3d.data.synthetic.generate import check_options, run
+    from uner3d.data.synthetic.many import run_many
+    from uner3d.data.synthetic.many_options import check_many
     from uner3d.progress import Stages
 
     options = scene.options()
-    check_options(options)  # before a bar is shown
-    with Stages().stage("synth") as update:
-        folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
+    if isinstance(options, ManyOptions):
+        check_many(options)
+        with Stages().stage("synth") as update:
+            folder = run_many(options, lambda done, total, what: update(done / total, f"{done} of {total} {what}"))
+    else:
+        check_options(options)  # before a bar is shown
+        with Stages().stage("synth") as update:
+            folder = run(options, lambda done, total, what: update(done / max(total, 1), what))
     print(folder)
 
 

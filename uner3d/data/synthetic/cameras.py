@@ -44,10 +44,10 @@ class Viewpoint:
         return self.width / 2 + self.focal * q[0] / depth, self.height / 2 - self.focal * q[1] / depth, depth
 
 
-def camera_distance(radius: float, fov_degrees: float, width: int, height: int) -> float:
-    """How far to stand so that a ball of that radius fills 80 % of the smaller image side (a shape in it some 75 %)."""
+def camera_distance(radius: float, fov_degrees: float, width: int, height: int, fill: float = 0.8) -> float:
+    """How far to stand so that a ball of that radius fills a share of the smaller image side (a shape in it less)."""
     focal = width / 2 / math.tan(math.radians(fov_degrees) / 2)
-    return radius / math.sin(math.atan(0.8 * min(width, height) / 2 / focal))
+    return radius / math.sin(math.atan(fill * min(width, height) / 2 / focal))
 
 
 def place_cameras(
@@ -75,11 +75,11 @@ def place_cameras(
         ring = math.sqrt(1 - y * y)
         direction = np.array([ring * math.cos(azimuth), y, ring * math.sin(azimuth)])
         center = direction * distance * (1 + 0.03 * jitter[2])
-        views.append(Viewpoint(width, height, focal, _look_at(center, 0.02 * radius * jitter[3:])))
+        views.append(Viewpoint(width, height, focal, look_at(center, 0.02 * radius * jitter[3:])))
     return views
 
 
-def _look_at(center: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+def look_at(center: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """World from camera (4, 4), OpenGL axes, y up; the caller keeps off the poles."""
     back = center - target
     back /= np.linalg.norm(back)

@@ -25,7 +25,7 @@ from uner3d.data.synthetic.truth import sample_seen_points
 Progress = Callable[[int, int, str], None]
 
 # The room's walls, in half diagonals of the object's box: the scale by which the scoring tools know them.
-_ROOM_HALF = 6.0
+ROOM_HALF = 6.0
 
 
 @dataclass
@@ -80,7 +80,7 @@ def run(options: SynthOptions, progress: Progress | None = None) -> Path:
     try:
         working.chmod(0o777 & ~_umask())
         _write_scene(working, options, progress or (lambda done, total, stage: None))
-        _put_in_place(working, output, options.overwrite)
+        put_in_place(working, output, options.overwrite)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return output
@@ -155,7 +155,7 @@ def _check_target(output: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{output} is not empty and holds no scene.json: only a generated scene is overwritten")
 
 
-def _put_in_place(working: Path, output: Path, overwrite: bool) -> None:
+def put_in_place(working: Path, output: Path, overwrite: bool) -> None:
     """Rename the finished folder to its name; what was there goes only once the new one stands."""
     _check_target(output, overwrite)
     if not output.exists():
@@ -216,7 +216,7 @@ def _write_scene(folder: Path, options: SynthOptions, progress: Progress) -> Non
 
 def _build_room(options: SynthOptions, low: np.ndarray, high: np.ndarray, distance: float) -> Room:
     radius = float(np.linalg.norm(high - low)) / 2
-    half = _ROOM_HALF * radius
+    half = ROOM_HALF * radius
     if distance * 1.05 > half:
         widest = math.floor(distance / half * options.fov_degrees) + 1
         raise ValueError(

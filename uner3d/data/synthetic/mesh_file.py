@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ class MeshSurface:
     def mesh(self, tolerance: float) -> Mesh:
         return self._vertices, self._triangles
 
-    def starts(self, view: Viewpoint) -> Tensor:
-        return torch.zeros(view.height, view.width)
+    def starts(self, views: Sequence[Viewpoint]) -> Tensor:
+        return torch.zeros(len(views), views[0].height, views[0].width)
 
     def _cast(self, origin: Tensor, direction: Tensor) -> dict[str, Any]:
         rays = torch.cat([origin.reshape(3, -1).expand_as(direction), direction]).T.contiguous().float()
@@ -83,7 +84,7 @@ class MeshSurface:
         weights = np.stack([1 - uv[:, 0] - uv[:, 1], uv[:, 0], uv[:, 1]], 1)
         normal = torch.from_numpy(self._normals[which].T.astype(np.float32))
         normal = torch.where((normal * direction).sum(0) > 0, -normal, normal)
-        return origin[:, None] + direction * t, normal, self._colours(which, weights).float()
+        return origin.reshape(3, -1) + direction * t, normal, self._colours(which, weights).float()
 
     def _colours(self, which: NDArray[np.int64], weights: NDArray[Any]) -> Tensor:
         return torch.from_numpy(self._albedo(self._triangles, which, weights).T.copy())

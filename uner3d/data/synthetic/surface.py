@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,12 +31,12 @@ class Surface(Protocol):
         """Vertices (V, 3) and triangles (F, 3) that stay within about ``tolerance`` of the surface."""
         ...
 
-    def starts(self, view: Viewpoint) -> Tensor:
-        """Per pixel (H, W), a distance before which no ray of the pixel hits; inf where none hits at all."""
+    def starts(self, views: Sequence[Viewpoint]) -> Tensor:
+        """Per pixel (V, H, W), a distance before which no ray of the pixel hits; inf where none hits at all."""
         ...
 
     def cast(self, origin: Tensor, direction: Tensor, start: Tensor, tolerance: float) -> Tensor:
-        """Distance (N,) to the first hit of rays from one origin (3,), inf where there is none."""
+        """Distance (N,) to the first hit of rays from one origin (3,) or many (3, N), inf where there is none."""
         ...
 
     def look_up(self, origin: Tensor, direction: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,14 +91,14 @@ class ShapeSurface:
         self._triangles = extract_mesh(self.distance, (self._shape.extent + 0.1) * self._scale, spacing)
         return self._triangles
 
-    def starts(self, view: Viewpoint) -> Tensor:
-        return cone_starts(self.distance, self.radius, view)
+    def starts(self, views: Sequence[Viewpoint]) -> Tensor:
+        return cone_starts(self.distance, self.radius, views)
 
     def cast(self, origin: Tensor, direction: Tensor, start: Tensor, tolerance: float) -> Tensor:
         return sphere_trace(self.distance, self.radius, origin, direction, start, tolerance)
 
     def look_up(self, origin: Tensor, direction: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        p = origin[:, None] + direction * t
+        p = origin.reshape(3, -1) + direction * t
         value, gradient = sdf.value_and_gradient(self.distance, p)
         # One Newton step along the ray: the march stops a little before the surface.
         slope = (gradient * direction).sum(0).clamp(max=-0.2)

@@ -12,6 +12,7 @@ from uner3d.data.synthetic.parallel import parallel_map
 from uner3d.data.synthetic.sdf import Distance, project
 
 _CHUNK = 1 << 15
+_BLOCK = 6  # grid points along an edge of a block
 Volume = NDArray[np.float32]
 
 
@@ -36,14 +37,30 @@ def extract_mesh(distance: Distance, extent: float, spacing: float) -> tuple[NDA
 
 
 def _sample_grid(distance: Distance, axis: torch.Tensor) -> Volume:
+    """The distance at all points of the grid; in blocks of the grid that are far from the surface, one of its sign.
+
+    The distance at a block's middle says that none of its points is within two spacings of the surface: no cell that
+    the surface crosses has a corner there, so that only the sign counts.
+    """
     n = len(axis)
     axis = axis.float()
+    n_blocks = -(-n // _BLOCK)
+    spacing = float(axis[1] - axis[0])
+    middle = float(axis[0]) + spacing * (torch.arange(n_blocks) * _BLOCK + (_BLOCK - 1) / 2)
+    coarse = torch.cartesian_prod(middle, middle, middle).T.contiguous()
+    far = torch.cat(list(parallel_map(distance, coarse.split(_CHUNK, dim=1)))).view(n_blocks, n_blocks, n_blocks)
+    volume = far
+    for k in range(3):
+        volume = volume.repeat_interleave(_BLOCK, k)
+    volume = volume[:n, :n, :n].contiguous().view(-1)
+    (todo,) = torch.nonzero(volume.abs() <= spacing * (2 + math.sqrt(3) * (_BLOCK - 1) / 2), as_tuple=True)
 
-    def sample(start: int) -> torch.Tensor:
-        k = torch.arange(start, min(start + _CHUNK, n**3))
+    def sample(k: torch.Tensor) -> torch.Tensor:
         return distance(torch.stack([axis[k // (n * n)], axis[(k // n) % n], axis[k % n]]))
 
-    return torch.cat(list(parallel_map(sample, range(0, n**3, _CHUNK)))).view(n, n, n).numpy()
+    if len(todo):
+        volume[todo] = torch.cat(list(parallel_map(sample, todo.split(_CHUNK))))
+    return volume.view(n, n, n).numpy()
 
 
 def _cell_vertices(volume: Volume) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -7,6 +7,7 @@ of the origin.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,33 +27,40 @@ def ball_span(radius: float, origin: Tensor, direction: Tensor) -> tuple[Tensor,
     return enter, torch.where(square > 0, leave, enter - 1)
 
 
-def cone_starts(distance: Distance, radius: float, view: Viewpoint) -> Tensor:
-    """Per pixel (H, W), a distance that no ray of the pixel hits before; inf where no ray of the pixel hits.
+def cone_starts(distance: Distance, radius: float, views: Sequence[Viewpoint]) -> Tensor:
+    """Per pixel (V, H, W), a distance that no ray of the pixel hits before; inf where no ray of the pixel hits.
 
-    Cones around tiles of pixels march first: a ball of radius d around a cone's axis at t, free of surface, frees all
-    its rays up to (d + t) / (1 + a), a being the largest distance of the cone's unit directions from its axis. Each
-    finer tile starts where its parent stopped.
+    The views have photos of one size. Cones around tiles of pixels march first: a ball of radius d around a cone's axis
+    at t, free of surface, frees all its rays up to (d + t) / (1 + a), a being the largest distance of the cone's unit
+    directions from its axis. Each finer tile starts where its parent stopped.
     """
-    columns, rows = -(-view.width // _TILES[0]), -(-view.height // _TILES[0])
-    start = torch.zeros(rows, columns)
+    width, height, focal = views[0].width, views[0].height, views[0].focal
+    start = torch.zeros(len(views), -(-height // _TILES[0]), -(-width // _TILES[0]))
+    farthest = max(float(torch.linalg.vector_norm(view.center)) for view in views)
     for level, edge in enumerate(_TILES):
         if level:
             factor = _TILES[level - 1] // edge
-            start = start.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-        v, u = torch.meshgrid(torch.arange(start.shape[0]), torch.arange(start.shape[1]), indexing="ij")
-        alive = torch.nonzero(torch.isfinite(start.reshape(-1))).squeeze(1)
-        axis = view.directions((u.reshape(-1)[alive] + 0.5) * edge, (v.reshape(-1)[alive] + 0.5) * edge)
-        spread = edge * math.sqrt(0.5) / view.focal
-        start.view(-1)[alive] = _march_cones(distance, radius, view.center, axis, start.view(-1)[alive], spread)
-    start = start.repeat_interleave(_TILES[-1], 0).repeat_interleave(_TILES[-1], 1)
-    return start[: view.height, : view.width].contiguous()
+            start = start.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        per_view = start.shape[1] * start.shape[2]
+        flat = start.view(-1)
+        alive = torch.nonzero(torch.isfinite(flat)).squeeze(1)
+        axis, origin = [], []
+        for k, view in enumerate(views):
+            tile = alive[(alive >= k * per_view) & (alive < (k + 1) * per_view)] - k * per_view
+            axis.append(view.directions(
+                (tile % start.shape[2] + 0.5) * edge, (tile // start.shape[2] + 0.5) * edge))  # fmt: skip
+            origin.append(view.center[:, None].expand(3, len(tile)))
+        spread = edge * math.sqrt(0.5) / focal
+        reach = radius + farthest * spread * 1.5
+        flat[alive] = _march_cones(distance, reach, torch.cat(origin, 1), torch.cat(axis, 1), flat[alive], spread)
+    start = start.repeat_interleave(_TILES[-1], 1).repeat_interleave(_TILES[-1], 2)
+    return start[:, :height, :width].contiguous()
 
 
 def _march_cones(
-    distance: Distance, radius: float, origin: Tensor, axis: Tensor, start: Tensor, spread: float
+    distance: Distance, reach: float, origin: Tensor, axis: Tensor, start: Tensor, spread: float
 ) -> Tensor:
-    reach = radius + float(torch.linalg.vector_norm(origin)) * spread * 1.5
-    enter, leave = ball_span(reach, origin[:, None], axis)
+    enter, leave = ball_span(reach, origin, axis)
     t = torch.maximum(start, enter)
     (active,) = torch.nonzero(leave > t, as_tuple=True)
     t[leave <= t] = torch.inf
@@ -60,7 +68,7 @@ def _march_cones(
         if len(active) == 0:
             break
         here = t[active]
-        free = distance(origin[:, None] + axis[:, active] * here)
+        free = distance(origin[:, active] + axis[:, active] * here)
         ahead = torch.maximum((free + here) / (1 + spread), here)
         gone = ahead > leave[active]
         t[active] = torch.where(gone, torch.inf, ahead)
@@ -73,12 +81,14 @@ def sphere_trace(
 ) -> Tensor:
     """Distance (N,) to the first point of each ray within ``tolerance`` of the surface, inf where there is none.
 
-    Rays that have crept along the surface for 128 steps count as hits if they ended within four tolerances of it.
+    ``origin``: of all rays (3,), or of each (3, N). Rays that have crept along the surface for 128 steps count as hits
+    if they ended within four tolerances of it.
     """
-    _, leave = ball_span(radius * 1.01, origin[:, None], direction)
+    origin = origin.reshape(3, -1).expand_as(direction)
+    _, leave = ball_span(radius * 1.01, origin, direction)
     t, hit = start.clone(), torch.full_like(start, torch.inf)
     (active,) = torch.nonzero(start < leave, as_tuple=True)
-    d, o, far, t = direction[:, active], origin[:, None], leave[active], t[active]
+    d, o, far, t = direction[:, active], origin[:, active], leave[active], t[active]
     free = t
     for step in range(128):
         if len(active) == 0:
@@ -89,7 +99,8 @@ def sphere_trace(
             near = free < tolerance
             hit[active[near]] = t[near]
             keep = torch.nonzero(~near & (t < far)).squeeze(1)
-            active, d, far, t, free = active[keep], d[:, keep], far[keep], t[keep], free[keep]
+            active, d, o, far = active[keep], d[:, keep], o[:, keep], far[keep]
+            t, free = t[keep], free[keep]
     crept = free < 4 * tolerance
     hit[active[crept]] = t[crept]
     return hit
