@@ -36,7 +36,7 @@ def test_a_true_surface_is_confirmed(right):
     maps, agreed = right
     for view in range(1, 6):
         here = inner(maps, view)
-        assert agreed.kept[view][here].float().mean() > 0.97
+        assert agreed.kept[view][here].float().mean() > 0.95
         assert agreed.n_views[view][here].float().mean() > 4
         assert not agreed.kept[view][maps.depth[view] == 0].any()
         assert (agreed.points[view][agreed.kept[view]].norm(dim=-1) - RADIUS).abs().max() < 0.006
@@ -76,7 +76,7 @@ def test_the_wrong_depths_of_one_view_are_rejected(photos, right):
     assert agreed.kept[BAD].sum() == 0
     for view in (1, 3, 4):
         here = inner(maps, view)
-        assert agreed.kept[view][here].float().mean() > 0.9
+        assert agreed.kept[view][here].float().mean() > 0.8
         assert (agreed.points[view][agreed.kept[view]].norm(dim=-1) - RADIUS).abs().max() < 0.01
     assert agreed.n_views[3].max() < right[1].n_views[3].max()
 
