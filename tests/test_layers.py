@@ -25,7 +25,7 @@ LAYERS = (
     {"report"},
     {"api"},
     {"reconstruct", "evaluate", "protocols", "view", "pose", "bench"},
-    {"cli", "options", "synth_arguments", "across"},
+    {"cli", "options", "synth_arguments", "across", "published"},
 )
 HELPERS = {"files", "optional", "progress"}  # of any layer but ops, config and data; they import nothing of ours
 OPTIONAL = {"open3d", "viser", "pycolmap", "rich", "torchmetrics", "matplotlib", "scipy", "PIL"}

@@ -14,8 +14,8 @@ from uner3d.cloud.ply_read import read_ply
 from uner3d.config import Config
 from uner3d.data import SceneError, load_scene
 from uner3d.model.build import Model
-from uner3d.model.weights import save_weights
 from uner3d.train.untrained import untrained_config
+from uner3d.train.weights import save_weights
 
 
 @pytest.fixture(scope="module")

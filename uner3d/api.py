@@ -94,6 +94,8 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     else:
         check_own_folder(run, scene.path)
     config = config or preset_config(preset, **settings)
+    if len(scene.views) < 2 and not is_untrained(config):
+        raise ValueError(f"{scene.path}: expected at least 2 photos to fit to, got {len(scene.views)}")
     config.device = str(device)
     with before_training():
         world, frame = prepare(scene, config, device)
@@ -220,6 +222,17 @@ class HeldOut:
     seconds: float
 
 
+def render_camera(fitted: Fitted, K: Any, cam_from_unit: Any, height: int, width: int) -> tuple[Any, Any]:
+    """Colours (h, w, 3) in [0, 1] and z-depths (h, w) in the unit frame that a camera K (3, 3), cam_from_unit (3, 4)
+    sees, on the CPU; conditioned on the photos nearest to it."""
+    few = () if fitted.world.sources is None else (fitted.config.sources,)
+    near = nearest_views(cam_from_unit[None], fitted.photos, *few)[0][: fitted.config.sources]
+    sources = fitted.model.encode_views(fitted.photos, near)
+    camera = (K.to(fitted.world.device), cam_from_unit.to(fitted.world.device))
+    picture = render_image(fitted.model.field, sources, fitted.grid, *camera, height, width, fitted.settings())
+    return picture[0].clamp(0, 1).cpu(), picture[1].cpu()
+
+
 def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
                     progress: Progress | None = None) -> list[HeldOut]:  # fmt: skip
     """Render held-out views where the field lies and compare on the CPU; stops after ``seconds`` (at least one view is
@@ -228,19 +241,13 @@ def evaluate_images(fitted: Fitted, views, seconds: float | None = None,
 
     return_free_memory()
     photos = PhotoSet(views, fitted.frame)
-    few = () if fitted.world.sources is None else (fitted.config.sources,)
-    ranking = nearest_views(photos.cam_from_unit, fitted.photos, *few)
     out: list[HeldOut] = []
     begin = time.monotonic()
     for view in range(len(photos)):
         if seconds is not None and out and time.monotonic() - begin > seconds:
             break
         started = time.monotonic()
-        near = ranking[view][: fitted.config.sources]
-        sources = fitted.model.encode_views(fitted.photos, near)
-        camera = (photos.K[view].to(fitted.world.device), photos.cam_from_unit[view].to(fitted.world.device))
-        picture = render_image(fitted.model.field, sources, fitted.grid, *camera, *photos.size, fitted.settings())
-        colour, depth = picture[0].clamp(0, 1).cpu(), picture[1].cpu()
+        colour, depth = render_camera(fitted, photos.K[view], photos.cam_from_unit[view], *photos.size)
         photo = photos.images[view].float() / 255
         mask = photos.masks[view] > 127 if photos.masks is not None else None
         out.append(HeldOut(photos.names[view], photos.images[view].numpy(), colour.numpy(), depth.numpy(),

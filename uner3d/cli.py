@@ -33,7 +33,7 @@ def reconstruct(scene: Scene, fit: tyro.conf.OmitArgPrefixes[FitOptions], out: O
 
     Args:
         scene: Folder of posed photos: nerfstudio / instant-ngp / Blender transforms.json, COLMAP text, IDR / NeuS DTU
-            cameras*.npz, Middlebury *_par.txt, Strecha .camera.
+            cameras*.npz, Middlebury *_par.txt, Strecha .camera, MVSNet cams/, pixelNeRF's SRN and DVR/NMR.
         out: Output folder.
         points: Number of points (exact). Default: a spacing of half a photo pixel on the surface.
         spacing: Mean distance between neighbouring points, in scene units.
@@ -126,28 +126,44 @@ def render(run: Scene, out: OutOrDefault = None, views: Literal["test", "train"]
 
 
 def evaluate(target: Scene, gt: Path | None = None,
-             protocol: Literal["images", "chamfer", "cloud-images", "auto"] = "auto",
+             protocol: Literal["images", "chamfer", "cloud-images", "auto", "srn", "nmr", "nmr-unseen", "dtu-images",
+                               "dtu"] = "auto",
              json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
-             device: str = "auto") -> None:  # fmt: skip
+             device: str = "auto", weights: str = "default", views: int | None = None, scan: int | None = None,
+             encoder: Literal["cnn", "resnet34"] = "cnn", out: OutOrDefault = None) -> None:  # fmt: skip
     """Measure a run or a cloud: held-out images (PSNR, SSIM), geometry (accuracy, completeness, F-score), or the cloud
-    itself drawn into the held-out photos (PSNR).
+    itself drawn into the held-out photos (PSNR). Or weights on a published data set, by its rules.
 
     Args:
-        target: Run folder, or a PLY file.
+        target: Run folder, or a PLY file. For srn, nmr, nmr-unseen and dtu-images the data set's folder.
         gt: For chamfer: a scene folder with exact truth (scene.json, gt_points.ply, gt_mesh.ply), or a PLY file. For
-            cloud-images: a scene folder with a test split (default: the scene of the run).
+            cloud-images: a scene folder with a test split (default: the scene of the run). For dtu: the folder that
+            holds DTU's Points/stl and ObsMask.
         protocol: images, chamfer or cloud-images; auto: images for a run, chamfer where --gt is given or the target is
-            a cloud.
+            a cloud. dtu: DTU's Chamfer distance of a cloud. srn, nmr, nmr-unseen, dtu-images: docs/protocols.md.
         json_output: Print one JSON object.
-        device: auto, cpu, cuda or cuda:N: where a run's held-out photos are rendered.
+        device: auto, cpu, cuda or cuda:N: where photos are rendered.
+        weights: For srn, nmr and dtu-images: a file of `uner3d train --scenes`.
+        views: For srn (1, 2) and dtu-images (1, 3, 6, 9): number of source views.
+        scan: For dtu: the number of the scan.
+        encoder: The encoder that the weights belong to.
+        out: For srn, nmr and dtu-images: a JSON file that takes the results; the same command goes on with it.
     """
+    from uner3d import published
     from uner3d.evaluate import evaluate as run
     from uner3d.progress import Stages
 
     with Stages(quiet=json_output).once_begun("eval") as update:
-        result = run(target, gt, protocol, device, lambda share: update(share, ""))
-    lines = (f"{key:>22}  {_show(value)}" for key, value in result.items())
-    print(json.dumps(result) if json_output else "\n".join(lines))
+        if protocol in published.VIEW_SYNTHESIS:
+            result = published.view_synthesis(target, protocol, weights, views, out, device, encoder,
+                                              lambda share: update(share, ""))  # fmt: skip
+            text = result.pop("table")
+        elif protocol == "dtu":
+            result, text = published.dtu_geometry(target, gt, scan), None
+        else:
+            result, text = run(target, gt, protocol, device, lambda share: update(share, "")), None
+    text = text or "\n".join(f"{key:>22}  {_show(value)}" for key, value in result.items())
+    print(json.dumps(result) if json_output else text)
 
 
 def synth(scene: tyro.conf.OmitArgPrefixes[SynthArguments]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,3 +32,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256: which one it was."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -91,7 +91,7 @@ def fit_config(options: FitOptions) -> Config:
 
 def _weights_file(name: str | None) -> str | None:
     """The name of a file of weights as config.json has it: "default", or where it lies, wherever that is read."""
-    from uner3d.model.weights import weights_path
+    from uner3d.train.weights import weights_path
 
     if name is None:
         return None

@@ -12,8 +12,8 @@ import torch
 from toy import write_ball_scene
 
 from uner3d.cli import main
-from uner3d.model.weights import read_weights
 from uner3d.train.across import rate_factor
+from uner3d.train.weights import read_weights
 
 SMALL = ("--seed", "3", "--quiet", "--threads", "1")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from uner3d.config import Config, preset_config
 from uner3d.model.build import Model
-from uner3d.model.weights import load_weights, save_weights
+from uner3d.train.weights import load_weights, save_weights
 
 from .across_step import TERMS, PredictView, StepSettings, draw_task
 from .checkpoint import load_model, read_tensors, write_json, write_tensors

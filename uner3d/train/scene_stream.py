@@ -40,9 +40,8 @@ def training_scene(scene) -> TrainingScene:
     frame = UnitFrame(scene.box)
     refuse_tiny(scene.views)
     photos = PhotoSet(scene.views, frame)
-    background = border_colour(photos)
-    if photos.masks is not None:
-        background = torch.tensor(scene.background or (1.0, 1.0, 1.0))
+    known = scene.background or ((1.0, 1.0, 1.0) if photos.masks is not None else None)
+    background = border_colour(photos) if known is None else torch.tensor(known)
     return TrainingScene(photos, torch.tensor(frame.extent, dtype=torch.float32), background)
 
 

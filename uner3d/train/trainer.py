@@ -12,9 +12,9 @@ from uner3d.config import Config
 from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
-from uner3d.model.weights import load_weights
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
+from uner3d.train.weights import load_weights
 
 from . import losses
 from .batch import Batch, draw_batch, draw_group, draw_true

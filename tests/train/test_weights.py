@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from uner3d.config import Config
-from uner3d.model import weights as module
 from uner3d.model.build import Model
-from uner3d.model.weights import load_weights, read_weights, save_weights, weights_path
+from uner3d.train import weights as module
+from uner3d.train.weights import load_weights, read_weights, save_weights, weights_path
 
 
 def saved(tmp_path, **settings):
