@@ -18,13 +18,13 @@ from torch import Tensor
 
 from uner3d.config import Config, preset_config
 from uner3d.model.build import Model
-from uner3d.train.weights import load_weights, save_weights
 
 from .across_step import TERMS, PredictView, StepSettings, draw_task
 from .checkpoint import load_model, read_tensors, write_json, write_tensors
 from .fit import Interrupted, deferred_interrupt, return_free_memory
 from .scene_stream import SceneStream
 from .step_log import StepLog
+from .weights import load_weights, save_weights
 
 SAVE_EVERY_SECONDS = 120.0
 TRIM_EVERY = 200  # steps

@@ -14,7 +14,6 @@ from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
 from uner3d.render.grid import DensityGrid
 from uner3d.render.renderer import Rendering, RenderSettings, pixel_rays, render_rays
-from uner3d.train.weights import load_weights
 
 from . import losses
 from .batch import Batch, draw_batch, draw_group, draw_true
@@ -23,6 +22,7 @@ from .photos import PhotoSet
 from .prior import prior_loss
 from .schedule import Schedule, Stage
 from .step_graphs import StepGraphs, StepInputs, StepResult
+from .weights import load_weights
 from .world import World
 
 PATCH = 4
