@@ -42,7 +42,7 @@ def test_python_runs(block, tmp_path, monkeypatch):
 
 def test_what_the_api_example_names_exists():
     named = {name for block in BLOCKS for name in re.findall(r"\buner3d\.(\w+)\(", block.code)}
-    assert named == {"load_scene", "fit", "generate"}
+    assert named == {"load_scene", "fit", "predict", "generate"}
     assert all(callable(getattr(uner3d, name)) and name in dir(uner3d) for name in named)
 
 

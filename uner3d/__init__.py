@@ -4,7 +4,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"load_scene": "uner3d.data", "fit": "uner3d.api", "generate": "uner3d.api"}
+_LAZY = {"load_scene": "uner3d.data", "fit": "uner3d.api", "predict": "uner3d.api", "generate": "uner3d.api"}
 
 
 def __getattr__(name: str) -> Any:
