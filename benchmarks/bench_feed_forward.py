@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from uner3d.cloud.metrics import chamfer_metrics
 from uner3d.cloud.ply_read import read_ply
 from uner3d.data import load_scene
+from uner3d.files import digest
 from uner3d.info import git_commit
+from uner3d.train.checkpoint import write_json
+from uner3d.train.weights import weights_path
 
 
 def spread_order(centres: NDArray[np.float64]) -> list[int]:
@@ -42,20 +45,28 @@ def mean_colour_psnr(photo: NDArray[np.uint8]) -> float:
 def run_one(folder: Path, n_views: int, out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One command and its row."""
     scene = load_scene(folder, downscale=args.downscale, holdout=args.holdout)
+    if n_views > len(scene.views):
+        raise SystemExit(f"{folder}: expected at least {n_views} photos to predict from, got {len(scene.views)}")
     order = spread_order(np.stack([view.camera.center for view in scene.views]))[:n_views]
     command = [sys.executable, "-m", "uner3d", "reconstruct", str(folder), "-o", str(out), "--steps", "0",
                "--weights", args.weights, "--views", ",".join(map(str, order)), "--downscale", str(args.downscale),
-               "--holdout", str(args.holdout), "--encoder", args.encoder, "--overwrite", "--quiet"]  # fmt: skip
+               "--holdout", str(args.holdout), "--encoder", args.encoder, "--minutes", "60", "--overwrite",
+               "--quiet"]  # fmt: skip
     begin = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - begin
     metrics = json.loads((out / "metrics.json").read_text())
+    if metrics["held_out_views"] != len(scene.test_views):
+        raise SystemExit(f"{folder}: expected {len(scene.test_views)} rendered views, got {metrics['held_out_views']}")
     row = {"scene": f"{folder.parent.name}/{folder.name}", "views": n_views, "psnr": metrics["psnr"],
            "psnr_mask": metrics["psnr_mask"], "points": metrics["points"], "seconds": round(seconds, 1),
            "mean_colour": float(np.mean([mean_colour_psnr(view.image()) for view in scene.test_views])),
            "commit": git_commit()}  # fmt: skip
     if metrics["points"] and (folder / "gt_mesh.ply").is_file():
-        scores = chamfer_metrics(read_ply(out / "cloud.ply"), folder)
+        try:
+            scores = chamfer_metrics(read_ply(out / "cloud.ply"), folder)
+        except ValueError:  # no point of it lies on the object
+            return row | {"points": 0}
         row |= {name: float(scores[name]) for name in ("acc", "comp", "cd", "f2", "out_all")}
     return row
 
@@ -85,7 +96,12 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "results.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    about = {"weights": digest(weights_path(args.weights)), "encoder": args.encoder, "downscale": args.downscale,
+             "holdout": args.holdout}  # fmt: skip
+    earlier = json.loads(path.read_text()) if path.is_file() else {"about": about, "rows": []}
+    if earlier["about"] != about:
+        raise SystemExit(f"{path}: holds results of {earlier['about']}, not of {about}: choose another --out")
+    rows: list[dict[str, Any]] = earlier["rows"]
     done = {(row["scene"], row["views"]) for row in rows}
     for folder in args.scenes:
         for n_views in args.views:
@@ -93,7 +109,7 @@ def main() -> None:
                 continue
             row = run_one(folder, n_views, args.out / f"{folder.name}-{n_views}", args)
             rows.append(row)
-            path.write_text(json.dumps(rows, indent=1))
+            write_json(path, {"about": about, "rows": rows})
             print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
     (args.out / "table.md").write_text(table(rows) + "\n")
     print(table(rows))

@@ -75,6 +75,27 @@ def test_the_order_of_the_photos_does_not_matter(scene_path, weights):
     assert (fields[0][1] == fields[1][1]).float().mean() > 0.999
 
 
+def test_a_run_opens_again_with_the_photos_it_had(scene_path, weights, tmp_path):
+    """Also after `predict` on a scene with chosen photos; and going on with it costs nothing that is there."""
+    api.predict(load_scene(scene_path, chosen=[4, 1]), weights, run=tmp_path / "run")
+    again = api.load_fitted(tmp_path / "run")
+    assert again.photos.names == [load_scene(scene_path).views[k].name for k in (4, 1)]
+    out = predicted(scene_path, weights, tmp_path / "out", "--views", "0,2,4")
+    before = (out / "run" / "surface.safetensors").stat().st_mtime_ns
+    assert main(["reconstruct", str(scene_path), "-o", str(out), "--steps", "0", "--weights", str(weights), "--resume",
+                 "--quiet"]) == 0  # fmt: skip
+    assert (out / "run" / "surface.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_a_single_photo(weights, tmp_path):
+    folder = write_ball_scene(tmp_path / "one", 1, 48, 36)
+    box = ["--box", *"-1 -1 -1 1 1 1".split()]
+    out = predicted(folder, weights, tmp_path / "out", *box)
+    assert len(read_ply(out / "cloud.ply").xyz) > 50
+    with pytest.raises(SceneError, match="only 1 photo can be used, expected at least 2"):
+        load_scene(folder)
+
+
 def test_every_photo_conditions_what_is_predicted_of_any(scene_path, weights):
     fitted = api.predict(load_scene(scene_path, chosen=[0, 2, 4]), weights)
     assert [sorted(row.tolist()) for row in fitted.world.conditioning] == [[0, 1, 2]] * 3
@@ -126,6 +147,17 @@ def test_weights_of_another_encoder_are_refused(scene_path, tmp_path):
     save_weights(path, Model(config), config, 2, {})
     with pytest.raises(ValueError, match=r"octaves: expected weights for 9, got 4"):
         api.predict(load_scene(scene_path), path)
+
+
+def test_no_steps_without_weights_is_refused(scene_path):
+    with pytest.raises(ValueError, match="steps: expected at least 2, or weights that know something"):
+        api.fit(load_scene(scene_path), steps=[0, 0])
+
+
+def test_unfit_weights_are_refused_before_anything_is_matched(scene_path, weights, tmp_path, capsys):
+    command = ["train", str(scene_path), "-o", str(tmp_path / "run"), "--weights", str(weights), "--preset", "paper"]
+    assert main(command) == 1
+    assert "model: expected weights for paper, got base" in " ".join(capsys.readouterr().err.split())
 
 
 def test_settings_of_a_run_without_steps():

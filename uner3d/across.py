@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from uner3d.data import load_scene
 from uner3d.data.readers import READERS
 from uner3d.device import resolve_device
-from uner3d.options import FitOptions, set_threads
+from uner3d.options import FitOptions, set_threads, weights_file
 from uner3d.progress import Stages, training_bar
 from uner3d.reconstruct import prepare_run
 from uner3d.train.across import AcrossConfig, begin_processes, load_across_config, train_across
+from uner3d.train.checkpoint import check_own_folder
 from uner3d.train.scene_stream import SceneStream, TrainingScene, find_scenes, training_scene
 
 UNUSED = ("preset", "holdout", "masks", "box", "views")  # options of a fit that mean nothing across scenes
 
 
-def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> Path:
-    """Train across ``scenes`` into the run folder ``out``; returns its file of weights.
+def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> Path | None:
+    """Train across ``scenes`` into the run folder ``out``; returns its file of weights, in the first process.
 
     Raises ValueError for options that mean nothing here and folders without scenes, FileExistsError where ``out`` holds
     a run, Interrupted after Ctrl-C.
     """
     refuse_unused(options)
     set_threads(options.threads)
-    device = resolve_device(options.device)
-    processes = begin_processes(device)
+    processes, device = begin_processes(resolve_device(options.device))
     folders = find_scenes(scenes, is_scene)
+    for folder in folders:
+        check_own_folder(out, folder)
     prepare_run(out, out, resume=options.resume, overwrite=options.overwrite)
     if options.resume:
         config = load_across_config(out)
@@ -40,9 +43,10 @@ def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> P
         return training_scene(load_scene(folder, downscale=config.downscale))
 
     stream = SceneStream(folders, load, config.seed)
-    stages = Stages(options.quiet or begin_rank() > 0)
-    with stages.stage("train") as update:
-        return train_across(stream, config, out, device, resume=options.resume, progress=training_bar(update))
+    rank = process_number()
+    with Stages(options.quiet or rank > 0).stage("train") as update:
+        path = train_across(stream, config, out, device, resume=options.resume, progress=training_bar(update))
+    return path if rank == 0 else None
 
 
 def across_config(options: FitOptions, folders: list[Path], processes: int) -> AcrossConfig:
@@ -50,18 +54,18 @@ def across_config(options: FitOptions, folders: list[Path], processes: int) -> A
     trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
     config = AcrossConfig(encoder=options.encoder or "cnn", encoder_weights=trunk, seed=options.seed,
                           device=options.device, steps=options.steps, downscale=options.downscale,
-                          weights=None if options.weights == "none" else options.weights, processes=processes,
+                          weights=weights_file(options.weights), processes=processes,
                           scenes=[str(folder.resolve()) for folder in folders])  # fmt: skip
     if options.minutes is not None:
         config.minutes = options.minutes
     if config.steps is not None and config.steps < 2:
         raise ValueError(f"--steps: expected at least 2, got {config.steps}")
-    if not config.minutes > 0:
+    if not 0 < config.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {config.minutes}")
     return config
 
 
-def begin_rank() -> int:
+def process_number() -> int:
     """The number of this process under torchrun, else 0."""
     import torch.distributed as dist
 

@@ -96,6 +96,7 @@ def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: b
     config = config or preset_config(preset, **settings)
     if len(scene.views) < 2 and not is_untrained(config):
         raise ValueError(f"{scene.path}: expected at least 2 photos to fit to, got {len(scene.views)}")
+    config.views = scene.chosen if scene.chosen is not None else config.views
     config.device = str(device)
     with before_training():
         world, frame = prepare(scene, config, device)

@@ -71,7 +71,8 @@ def train(fit: tyro.conf.OmitArgPrefixes[FitOptions], out: Out, scene: OptionalS
     if scene is None:
         from uner3d.across import train_weights
 
-        print(train_weights(scenes, out, fit))
+        if (weights := train_weights(scenes, out, fit)) is not None:
+            print(weights)
         return
     config = fit_config(fit)
     from uner3d.reconstruct import train_only

@@ -20,8 +20,8 @@ class FitOptions:
     preset: Preset = "base"
     """quick: a first look; base: what we recommend; high: hours; paper: the plainest reading of UNeR3D."""
     minutes: float | None = None
-    """Time budget of the whole command (default: 5; preset quick: 2, high: 30). Step counts are calibrated from it once
-    and written to config.json."""
+    """Time budget of the whole command (default: 5; preset quick: 2, high: 30; --scenes: 60). Step counts are
+    calibrated from it once and written to config.json."""
     steps: int | None = None
     """Training steps, instead of a time budget. 0: none, with --weights."""
     weights: str | None = None
@@ -75,7 +75,7 @@ def fit_config(options: FitOptions) -> Config:
     resolve_device(options.device)  # refused before a scene is read
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
-    weights = None if options.weights in (None, "none") else options.weights
+    weights = weights_file(options.weights)
     if options.steps is not None and options.steps < 2 and not (options.steps == 0 and weights):
         raise ValueError(f"--steps: expected at least 2, or 0 with --weights, got {options.steps}")
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
@@ -83,17 +83,18 @@ def fit_config(options: FitOptions) -> Config:
     make = untrained_config if options.steps == 0 else preset_config
     config = make(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
                   masks=options.masks, box=box, seed=options.seed, encoder_weights=trunk, encoder=options.encoder,
-                  device=options.device, weights=_weights_file(weights), views=_numbers(options.views))  # fmt: skip
+                  device=options.device, weights=weights, views=_numbers(options.views))  # fmt: skip
     if options.steps:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
 
 
-def _weights_file(name: str | None) -> str | None:
-    """The name of a file of weights as config.json has it: "default", or where it lies, wherever that is read."""
+def weights_file(name: str | None) -> str | None:
+    """The name of a file of weights as config.json has it: "default", or where it lies, wherever that is read; None
+    for none."""
     from uner3d.train.weights import weights_path
 
-    if name is None:
+    if name in (None, "none"):
         return None
     path = weights_path(name)
     return name if name == "default" else str(path.resolve())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
 from uner3d.train.fit import Interrupted, before_training
 from uner3d.train.resume import resume_warnings
+from uner3d.train.weights import load_weights
 from uner3d.train.world import World
 
 LEAST_TRAINING = 0.5  # of the budget, whatever the rest takes
@@ -129,8 +131,10 @@ def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: St
     if resume:
         config = load_run_config(run)
         config.device = given.device
-    elif config.encoder_weights is not None:
-        Model(config)  # a file that cannot be read is found now, not after matching
+    elif config.encoder_weights or config.weights:  # a file that cannot be used is found now, not after matching
+        model = Model(config)
+        if config.weights:
+            load_weights(model, config)
     with before_training(), stages.stage("load"):
         scene = api.load_config_scene(scene_path, config)
     for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:
@@ -165,7 +169,7 @@ def prepare_run(run: Path, out: Path, *, resume: bool, overwrite: bool) -> None:
     for folder in (out, run):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".writable"
+            probe = folder / f".writable.{os.getpid()}"  # several processes may ask at once
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:

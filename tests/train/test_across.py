@@ -2,17 +2,26 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toy import write_ball_scene
 
+from uner3d.across import is_scene
 from uner3d.cli import main
-from uner3d.train.across import rate_factor
+from uner3d.data import load_scene
+from uner3d.train.across import Across, AcrossConfig, calibrated_steps, load_across_config, rate_factor
+from uner3d.train.checkpoint import read_tensors
+from uner3d.train.scene_stream import SceneStream, find_scenes, training_scene
 from uner3d.train.weights import read_weights
 
 SMALL = ("--seed", "3", "--quiet", "--threads", "1")
@@ -53,16 +62,17 @@ def test_it_learns_and_says_what_it_was_made_of(trained):
 
 def test_it_goes_on_to_the_same_bytes(many, tmp_path):
     """Stopped by Ctrl-C, a run that is resumed ends where one that was not stopped does."""
-    command = ["train", "--scenes", str(many), "--steps", "40", *SMALL]
+    command = ["train", "--scenes", str(many), "--steps", "80", *SMALL]
     main([*command, "-o", str(tmp_path / "whole")])
     stopped = tmp_path / "stopped"
     process = subprocess.Popen([sys.executable, "-m", "uner3d", *command, "-o", str(stopped)], stderr=subprocess.PIPE,
                                text=True)  # fmt: skip
     while process.poll() is None and not ((log := stopped / "metrics.jsonl").is_file() and log.stat().st_size):
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "--resume" in message
+    assert re.search(r"stopped at step (20|40|60) of 80", message)
     assert main([*command, "-o", str(stopped), "--resume"]) == 0
     ours, theirs = tensors_of(stopped), tensors_of(tmp_path / "whole")
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
@@ -71,15 +81,27 @@ def test_it_goes_on_to_the_same_bytes(many, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_the_scenes_and_the_gradients(many, tmp_path):
-    """Two processes with one scene each make the same step as the mean of both scenes' gradients."""
+    """Two steps of two processes are those of one that takes the mean of both turns' gradients."""
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611", "-m",
-               "uner3d", "train", "--scenes", str(many), "-o", str(run), "--steps", "20", *SMALL]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uner3d",
+               "train", "--scenes", str(many), "-o", str(run), "--steps", "2", *SMALL]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    recipe = json.loads(read_weights(run / "weights.safetensors")[1]["recipe"])
-    assert recipe["processes"] == 2
-    assert len(losses(run)) == 1
+    assert done.stdout.strip() == str(run / "weights.safetensors")
+    config = load_across_config(run)
+    assert config.processes == 2
+    stream = SceneStream(find_scenes([many], is_scene), lambda path: training_scene(load_scene(path)), config.seed)
+    alone = Across.create(replace(config, processes=1), torch.device("cpu"))
+    for step in range(2):
+        alone.optimizer.zero_grad()
+        alone.optimizer.param_groups[0]["lr"] = config.learning_rate * rate_factor(step, 2)
+        for turn in (2 * step, 2 * step + 1):
+            (alone.predict(alone.task(stream, turn))[:-1].sum() / 2).backward()
+        torch.nn.utils.clip_grad_norm_(alone.model.parameters(), 1.0)
+        alone.optimizer.step()
+    found = read_tensors(run / "state.safetensors")[0]
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(found[f"model.{name}"], value, atol=1e-5, rtol=1e-3)
 
 
 def test_a_start_from_weights(many, trained, tmp_path, capsys):
@@ -122,3 +144,33 @@ def test_the_rate_rises_then_falls():
     rates = [rate_factor(step, 2000) for step in range(2000)]
     assert rates[0] < 0.01 and max(rates) > 0.97 and rates[-1] == pytest.approx(0.05, abs=1e-3)
     assert rates[:200] == sorted(rates[:200]) and rates[200:] == sorted(rates[200:], reverse=True)
+
+
+def test_what_an_earlier_run_left_goes_when_another_begins(many, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("state", "model", "weights", "surface"):
+        (run / f"{name}.safetensors").write_bytes(b"old")
+    command = ["train", "--scenes", str(many), "-o", str(run), *SMALL, "--steps", "2", "--overwrite"]
+    assert main(command) == 0
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "metrics.jsonl", "state.safetensors",
+                                                           "weights.safetensors"]  # fmt: skip
+
+
+def test_a_scene_that_cannot_be_used_is_named_and_costs_no_step(many, tmp_path, capsys):
+    scenes, run = tmp_path / "scenes", tmp_path / "run"
+    for number in range(3):
+        shutil.copytree(many / f"{number:05d}", scenes / f"{number:05d}")
+    (scenes / "00001" / "002.png").write_bytes(b"broken")
+    assert main(["train", "--scenes", str(scenes), "-o", str(run), *SMALL, "--steps", "20"]) == 1
+    assert "00001/002.png" in capsys.readouterr().err
+    order = np.random.default_rng([3, 0]).permutation(3).tolist()  # of the first round
+    assert (run / "state.safetensors").is_file() == (order.index(1) > 0)
+
+
+def test_minutes_become_steps(many):
+    stream = SceneStream(find_scenes([many], is_scene), lambda path: training_scene(load_scene(path)), 0)
+    config = AcrossConfig(rays=32, samples=4, grid=4, minutes=0.05)
+    few = calibrated_steps(stream, config, torch.device("cpu"))
+    many_more = calibrated_steps(stream, replace(config, minutes=5.0), torch.device("cpu"))
+    assert few >= 2 and many_more > 20 * few

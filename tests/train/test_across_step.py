@@ -51,14 +51,18 @@ def test_a_turned_scene_shows_the_same_photo():
         turn = cube_rotations()[int(torch.randint(24, (), generator=generator))]
         task = draw_task(scene, SETTINGS, torch.Generator().manual_seed(seed), CPU)
         x = task.batch.origins + 3.0 * task.batch.directions
+        ones = torch.ones(len(x), 1, 1)
+        K, pose = scene.photos.K[target], scene.photos.cam_from_unit[target]
+        back, depth = project(ones * K, ones * pose, x @ turn)  # the ray's own pixel, in the scene as it was
+        torch.testing.assert_close(back, task.batch.pixels + 0.5, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(depth, torch.full((len(x),), 3.0))
         for number, source in enumerate(sources.tolist()):
-            ones = torch.ones(len(x), 1, 1)
             turned, depth = project(ones * task.K[number], ones * task.cam_from_unit[number], x)
             K, pose = scene.photos.K[source], scene.photos.cam_from_unit[source]
             plain, plain_depth = project(ones * K, ones * pose, x @ turn)
             torch.testing.assert_close(turned, plain, atol=1e-3, rtol=1e-4)
             torch.testing.assert_close(depth, plain_depth)
-        assert sorted(task.extent.tolist()) == pytest.approx([0.6, 0.8, 1.0])
+        torch.testing.assert_close(task.extent, (turn @ scene.extent).abs())
         assert set(task.batch.views.tolist()) == {target}
 
 

@@ -42,7 +42,7 @@ def find_doubles(views: list[View], warnings: list[str]) -> list[tuple[int, int]
                 f"{views[i].image_path} and {views[j].image_path} have the same camera, centre {centers[i].tolist()} "
                 f"and orientation, but show different things (correlation {likeness:.2f}): expected a pose for each"
             )
-    if same_place:
+    if same_place and len(views) > 1:
         raise SceneError(
             f"all {len(views)} cameras are in one place, {centers[0].tolist()}: expected photos from different places"
         )

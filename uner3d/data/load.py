@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,8 @@ def load_scene(
     if corners is None:
         corners, source = find_box(views, raw.sparse_points, raw.box_hint, warnings)
     background = (1.0, 1.0, 1.0) if use_masks else None
-    if chosen is not None:
-        views = _chosen(views, chosen, least_views)
-    return Scene(path, reader.NAME, views, test_views, corners, source, background, raw.sparse_points, warnings)
+    scene = Scene(path, reader.NAME, views, test_views, corners, source, background, raw.sparse_points, warnings)
+    return scene if chosen is None else _with_chosen(scene, chosen, least_views)
 
 
 def _check_arguments(downscale: float, holdout: int, masks: str) -> None:
@@ -95,8 +95,9 @@ def _check_arguments(downscale: float, holdout: int, masks: str) -> None:
         raise SceneError(f"masks: expected 'auto' or 'off', got {masks!r}")
 
 
-def _chosen(views: list[View], numbers: Sequence[int], least_views: int) -> list[View]:
-    """The views of those numbers; each must exist and be named once."""
+def _with_chosen(scene: Scene, numbers: Sequence[int], least_views: int) -> Scene:
+    """The scene with the training views of those numbers alone; each must exist and be named once."""
+    views = scene.views
     for number in numbers:
         if not 0 <= number < len(views):
             raise SceneError(f"views: {number} is none of the {len(views)} training photos (0 to {len(views) - 1})")
@@ -105,7 +106,7 @@ def _chosen(views: list[View], numbers: Sequence[int], least_views: int) -> list
     if len(numbers) < least_views:
         raise SceneError(f"views: expected at least {least_views}, got {len(numbers)}: one photo is enough only for "
                          "weights without training (--steps 0)")  # fmt: skip
-    return [views[number] for number in numbers]
+    return replace(scene, views=[views[number] for number in numbers], chosen=list(numbers))
 
 
 def _split(

@@ -119,7 +119,8 @@ class Scene:
     views: for training. test_views: never trained on (the set's own test split, or every K-th photo).
     box (2, 3) float64: lower and upper corner in the world; box_source says where it comes from: "given", "masks",
     "points" or "cameras". background: the colour behind the object where masks are in use, else None.
-    sparse_points (P, 3) float64, where the set has them. warnings: what was tolerated, a sentence each.
+    sparse_points (P, 3) float64, where the set has them. warnings: what was tolerated, a sentence each. chosen: the
+    numbers of the views among all training photos, where not all of them are kept.
     """
 
     path: Path
@@ -131,6 +132,7 @@ class Scene:
     background: tuple[float, float, float] | None = None
     sparse_points: np.ndarray | None = None
     warnings: list[str] = field(default_factory=list)
+    chosen: list[int] | None = None
 
     @cached_property
     def has_masks(self) -> bool:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from torch import Tensor
 from uner3d.config import Config, preset_config
 from uner3d.model.build import Model
 
-from .across_step import TERMS, PredictView, StepSettings, draw_task
-from .checkpoint import load_model, read_tensors, write_json, write_tensors
+from .across_step import TERMS, PredictView, StepSettings, Task, draw_task
+from .checkpoint import forget_run, load_model, read_tensors, write_json, write_tensors
 from .fit import Interrupted, deferred_interrupt, return_free_memory
 from .scene_stream import SceneStream
 from .step_log import StepLog
@@ -28,7 +29,7 @@ from .weights import load_weights, save_weights
 
 SAVE_EVERY_SECONDS = 120.0
 TRIM_EVERY = 200  # steps
-TIMED_STEPS = 20  # of a throwaway model, of which the median tells what a step costs
+WARM_TRIAL, TIMED_STEPS = 20, 20  # of a throwaway model: until fog has thinned, and whose median is a step's price
 WARM_STEPS = 200
 LAST_RATE = 0.05  # of the learning rate, at the end
 LOG_EVERY = 20  # steps, whose mean is one line
@@ -71,12 +72,12 @@ class Across:
     step: int = 0
 
     @staticmethod
-    def create(config: AcrossConfig, device: torch.device) -> Across:
-        """A fresh one, its weights drawn from the seed or read from ``config.weights``."""
+    def create(config: AcrossConfig, device: torch.device, read_weights: bool = True) -> Across:
+        """A fresh one, its weights drawn from the seed or, with ``read_weights``, read from ``config.weights``."""
         torch.manual_seed(config.seed)
         model_config = config.model_config()
-        model = Model(model_config).to(device)
-        if config.weights:
+        model = Model(model_config, read_weights=read_weights).to(device)
+        if config.weights and read_weights:
             load_weights(model, model_config)
         predict: torch.nn.Module = PredictView(model, config)
         rank = 0
@@ -87,12 +88,19 @@ class Across:
         optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
         return Across(config, predict, model, optimizer, device, rank)
 
+    @property
+    def turn(self) -> int:
+        """The turn of the next step: whose scene, and whose random numbers, it is."""
+        return self.step * self.config.processes + self.rank
+
+    def task(self, stream: SceneStream, turn: int) -> Task:
+        """What is to be predicted at a turn: decided by the seed and the turn alone."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + turn)
+        return draw_task(stream.at(turn), self.config, generator, self.device)
+
     def run_step(self, stream: SceneStream, n_steps: int) -> Tensor:
         """One step on one scene a process; its terms (len(TERMS),)."""
-        c = self.config
-        turn = self.step * c.processes + self.rank
-        generator = torch.Generator().manual_seed(c.seed * 1_000_000_007 + turn)
-        task = draw_task(stream.at(turn), c, generator, self.device)
+        c, task = self.config, self.task(stream, self.turn)
         for group in self.optimizer.param_groups:
             group["lr"] = c.learning_rate * rate_factor(self.step, n_steps)
         self.optimizer.zero_grad()
@@ -121,17 +129,24 @@ def train_across(stream: SceneStream, config: AcrossConfig, run: Path, device: t
     """
     if config.steps is None:
         config.steps = calibrated_steps(stream, config, device)
-    state = Across.create(config, device)
+    state = Across.create(config, device, read_weights=not resume)
     if resume:
         _load(run, state)
     first, n_steps, saved = state.rank == 0, config.steps, time.monotonic()
     if first:
+        if not resume:
+            forget_run(run)  # what an earlier training left must not go on under these settings
         write_json(run / "config.json", dataclasses.asdict(config))
     log_file = StepLog(run / "metrics.jsonl", torch.device("cpu"), state.step if resume else None) if first else None
     sums = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
     with deferred_interrupt() as interrupted, log_file or contextlib.nullcontext():
         while state.step < n_steps:
-            sums += state.run_step(stream, n_steps).double()
+            try:
+                sums += state.run_step(stream, n_steps).double()
+            except Exception:  # a scene that cannot be used, say: the steps before it are not lost
+                if first and state.step:
+                    _save(run, state)
+                raise
             due = state.step % LOG_EVERY == 0 or state.step == n_steps
             if due:
                 means = dict(zip(TERMS, sums / ((state.step - 1) % LOG_EVERY + 1), strict=True))
@@ -155,25 +170,34 @@ def train_across(stream: SceneStream, config: AcrossConfig, run: Path, device: t
 
 def calibrated_steps(stream: SceneStream, config: AcrossConfig, device: torch.device) -> int:
     """The steps that fit into ``config.minutes`` here, by the slowest process."""
-    trial = Across.create(config, device)
-    seconds = []
-    for _ in range(TIMED_STEPS):
-        begin = time.perf_counter()
+    begin, trial = time.perf_counter(), Across.create(config, device)
+    steps, reading = [], []
+    for _ in range(WARM_TRIAL + TIMED_STEPS):
+        times = [time.perf_counter()]
+        stream.at(trial.turn)
+        times.append(time.perf_counter())
         float(trial.run_step(stream, 1000)[-1])  # waits for a GPU
-        seconds.append(time.perf_counter() - begin)
-    each = torch.tensor(sorted(seconds)[len(seconds) // 2])
+        times.append(time.perf_counter())
+        reading.append(times[1] - times[0])
+        steps.append(times[2] - times[1])
+    once = sorted(reading)[len(reading) // 2] * len(stream.folders) / config.processes  # every scene is read once
+    each = torch.tensor([statistics.median(steps[WARM_TRIAL:]), once + time.perf_counter() - begin])
     if config.processes > 1:
         each = each.to(device)
         dist.all_reduce(each, dist.ReduceOp.MAX)
-    return max(2, int(config.minutes * 60 / float(each)))
+    return max(2, int((config.minutes * 60 - float(each[1])) / float(each[0])))
 
 
-def begin_processes(device: torch.device) -> int:
-    """Join the processes that ``torchrun`` started, if it did; how many there are."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1 and not dist.is_initialized():
+def begin_processes(device: torch.device) -> tuple[int, torch.device]:
+    """Join the processes that ``torchrun`` started, if it did: how many there are, and the device of this one."""
+    if "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 1, device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return processes
+    return dist.get_world_size(), device
 
 
 def _any(flag: bool, config: AcrossConfig) -> bool:
@@ -195,6 +219,8 @@ def _save(run: Path, state: Across) -> None:
     write_tensors(run / "state.safetensors", tensors, {"step": str(state.step)})
     recipe = dataclasses.asdict(state.config) | {"trained_steps": state.step}
     recipe["scenes"] = len(recipe["scenes"])
+    for name in ("weights", "encoder_weights"):  # a file's place on this machine concerns nobody else
+        recipe[name] = recipe[name] and Path(recipe[name]).name
     save_weights(run / "weights.safetensors", state.model, state.config.model_config(), state.config.window, recipe)
 
 

@@ -29,10 +29,10 @@ TERMS = ("colour", "dssim", "mask", "distortion", "mse")
 class StepSettings:
     """rays of a step and samples inside and outside the box; cells of the grid; open octaves; weights of the losses."""
 
-    rays: int = 768
+    rays: int = 512
     samples: int = 32
     samples_outside: int = 16
-    grid: int = 32
+    grid: int = 24
     window: int = 2
     dssim_loss: float = 0.2
     mask_loss: float = 0.2

@@ -38,16 +38,22 @@ def check_own_folder(run: Path, scene_path: Path | str) -> None:
 
 def take_folder(run: Path, config: Config, scene: dict[str, Any] | None, resume: bool) -> None:
     """Write config.json and scene.json of a run whose training begins. Unless it resumes, what an earlier run left goes
-    first: at no time do weights stand beside settings that are not theirs. A cloud goes only where there was a run that
-    it can have come from."""
-    weights = [run / "state.safetensors", run / "model.safetensors"]
-    made_of_them = [run / "surface.safetensors", run / "cloud.ply", *(run / "renders").glob("*/*.png")]
-    if not resume and any(path.is_file() for path in weights):
-        for path in (*weights, *made_of_them):
-            path.unlink(missing_ok=True)
+    first: at no time do weights stand beside settings that are not theirs."""
+    if not resume:
+        forget_run(run)
     write_json(run / "config.json", config.to_json())
     if scene is not None:
         write_json(run / "scene.json", scene)
+
+
+def forget_run(run: Path) -> None:
+    """Remove the weights of an earlier run and what was made of them. A cloud goes only where there was a run that it
+    can have come from."""
+    weights = [run / f"{name}.safetensors" for name in ("state", "model", "weights")]
+    made_of_them = [run / "surface.safetensors", run / "cloud.ply", *(run / "renders").glob("*/*.png")]
+    if any(path.is_file() for path in weights):
+        for path in (*weights, *made_of_them, run / "scene.json"):
+            path.unlink(missing_ok=True)
 
 
 def save_model(run: Path, trainer: Trainer) -> None:

@@ -63,7 +63,7 @@ def fit(world: World, config: Config, run: Path, *, deadline: float | None = Non
     """
     run.mkdir(parents=True, exist_ok=True)
     if is_untrained(config):
-        return without_training(world, config, run, scene)
+        return without_training(world, config, run, scene, resume)
     on_cpu = world.device.type == "cpu"
     if on_cpu:
         flush_denormals()

@@ -11,7 +11,7 @@ import torch
 from uner3d.config import Config, preset_config
 from uner3d.render.fill import fill_grid
 
-from .checkpoint import save_model, save_state, take_folder
+from .checkpoint import load_state, save_model, save_state, take_folder
 from .photos import nearest_views
 from .trainer import Trainer
 from .world import World
@@ -43,14 +43,20 @@ def spread_views(n_views: int, most: int) -> list[int]:
 
 
 @torch.no_grad()
-def without_training(world: World, config: Config, run: Path, scene: dict[str, Any] | None) -> Trainer:
-    """The trainer that has made no step, on weights of ``config.weights``: its grid is that of the field as it is. The
-    run folder holds what ``fit`` leaves there."""
+def without_training(world: World, config: Config, run: Path, scene: dict[str, Any] | None, resume: bool) -> Trainer:
+    """The trainer that has made no step, on weights of ``config.weights``: its grid is that of the field as it is (but
+    for what lies beyond the box, where samples are even). The run folder holds what ``fit`` leaves there; ``resume``
+    takes all from it. Raises ValueError where there are no weights."""
+    if not config.weights:
+        raise ValueError("steps: expected at least 2, or weights that know something without any, got 0")
     if config.precision == "auto":
         config.precision = "float32"
-    trainer = Trainer.create(config, world)
+    trainer = Trainer.create(config, world, read_weights=not resume)
     trainer.model.freeze_encoder()
     trainer.model.eval()
+    if resume:
+        load_state(run, trainer)
+        return trainer
     photos = world.photos[1]
     centres = -torch.einsum("vji,vj->vi", photos.cam_from_unit[:, :, :3], photos.cam_from_unit[:, :, 3])
     looks = ((trainer.model.encode_views(photos, world.conditioning[view][: config.sources]), centres[view])
