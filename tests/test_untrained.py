@@ -44,7 +44,7 @@ def test_a_cloud_without_a_fit(scene_path, weights, tmp_path):
     assert metrics["settings"]["steps"] == [0, 0] and metrics["views"] == 6
     cloud = read_ply(out / "cloud.ply")
     radii = np.linalg.norm(cloud.xyz - cloud.xyz.mean(0), axis=1)
-    assert metrics["points"] == len(cloud.xyz) > 200
+    assert metrics["points"] == len(cloud.xyz) > 50
     assert np.median(radii) == pytest.approx(0.6, abs=0.08)
     assert (out / "report.html").is_file()
     assert main(["cloud", str(out / "run"), "-o", str(tmp_path / "again.ply"), "--points", "100"]) == 0

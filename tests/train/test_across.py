@@ -41,6 +41,10 @@ def losses(run: Path) -> list[float]:
     return [sum(value for name, value in line.items() if name not in ("step", "mse")) for line in lines]
 
 
+def weights_of(run: Path) -> str:
+    return str(run / "weights.safetensors")
+
+
 def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     return read_weights(run / "weights.safetensors")[0]
 
@@ -53,9 +57,19 @@ def trained(many, tmp_path_factory) -> Path:
     return run
 
 
-def test_it_learns_and_says_what_it_was_made_of(trained):
-    values = losses(trained)
-    assert len(values) == 7 and values[-1] < 0.95 * values[0]
+def loss_of(many: Path, config: AcrossConfig) -> float:
+    """Mean loss over the same eight tasks."""
+    stream = SceneStream(find_scenes([many], is_scene), lambda path: training_scene(load_scene(path)), 0)
+    state = Across.create(config, torch.device("cpu"))
+    with torch.no_grad():
+        return float(torch.stack([state.predict(state.task(stream, turn))[:-1].sum() for turn in range(8)]).mean())
+
+
+def test_it_learns_and_says_what_it_was_made_of(many, trained):
+    assert len(losses(trained)) == 7
+    config = AcrossConfig(seed=3)
+    before, after = (loss_of(many, replace(config, weights=weights)) for weights in (None, weights_of(trained)))
+    assert after < 0.95 * before
     recipe = json.loads(read_weights(trained / "weights.safetensors")[1]["recipe"])
     assert (recipe["seed"], recipe["scenes"], recipe["trained_steps"], recipe["processes"]) == (3, 3, 140, 1)
 
@@ -107,9 +121,11 @@ def test_two_processes_share_the_scenes_and_the_gradients(many, tmp_path):
 def test_a_start_from_weights(many, trained, tmp_path, capsys):
     run = tmp_path / "again"
     command = ["train", "--scenes", str(many), *SMALL, "-o", str(run), "--steps", "20", "--weights"]
-    assert main([*command, str(trained / "weights.safetensors")]) == 0
-    assert capsys.readouterr().out.strip() == str(run / "weights.safetensors")
-    assert losses(run)[0] < 0.95 * losses(trained)[0]
+    assert main([*command, weights_of(trained)]) == 0
+    assert capsys.readouterr().out.strip() == weights_of(run)
+    recipe = json.loads(read_weights(Path(weights_of(run)))[1]["recipe"])
+    assert recipe["weights"] == "weights.safetensors"  # and not where that lay
+    assert loss_of(many, AcrossConfig(seed=3, weights=weights_of(run))) < 0.95 * loss_of(many, AcrossConfig(seed=3))
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

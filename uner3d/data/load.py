@@ -77,7 +77,8 @@ def load_scene(
     test_views = make_views(test_frames, infos, use_masks, downscale, warnings)
     views, held_out = _split(views, holdout, doubles, least_views)
     test_views = held_out or test_views
-    check_overlap(views, warnings)
+    if len(views) > 1:
+        check_overlap(views, warnings)
     source = "given"
     if corners is None:
         corners, source = find_box(views, raw.sparse_points, raw.box_hint, warnings)
