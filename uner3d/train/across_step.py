@@ -120,7 +120,7 @@ class PredictView(nn.Module):
     def forward(self, task: Task) -> Tensor:
         """Terms (len(TERMS),), weighted; the last is the squared error, which nothing is to be learnt from."""
         s, field, device = self.settings, self.model.field, task.extent.device
-        generator = torch.Generator(device).manual_seed(task.seed)
+        generator = torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(task.seed)
         sources = self.model.encode(task.images, task.K, task.cam_from_unit)
         grid = DensityGrid(s.grid, task.extent, None, task.background is None)
         fill_grid(grid, field, [(sources, task.centre)], s.window, generator)
