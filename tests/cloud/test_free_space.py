@@ -7,7 +7,7 @@ import torch
 from toy import RADIUS, ball_maps, ball_photos, ring
 
 from uner3d.cloud.agree import agree
-from uner3d.cloud.free_space import bare_pixels, contradictions
+from uner3d.cloud.free_space import bare_pixels, contradictions, mixed_pixels
 from uner3d.train.photos import neighbours
 
 WHITE, DARK = torch.ones(3), torch.tensor([0.2, 0.3, 0.2])
@@ -69,3 +69,17 @@ def test_black_background_ends_where_the_object_is_lit():
     bare = bare_pixels(photos, torch.zeros(3))[0]
     assert bare[:12].all() and bare[:, :12].all() and not bare[12:28, 12:48].any()
     assert not bare_pixels(photos, WHITE).any()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_outlines_are_dropped_but_not_what_is_thin(stride):
+    """A disc loses the pixels beside the background, a wire of two pixels keeps all of its own."""
+    rows, columns = torch.meshgrid(torch.arange(20), torch.arange(40), indexing="ij")
+    disc = (rows - 10) ** 2 + (columns - 12) ** 2 < 50
+    wire = (columns == 33) | (columns == 34)
+    kept = disc | wire
+    bare = ~kept.repeat_interleave(stride, 0).repeat_interleave(stride, 1)
+    mixed = mixed_pixels(kept, bare, stride)
+    inner = -torch.nn.functional.max_pool2d(-disc[None].float(), 3, 1, 1)[0] > 0
+    assert torch.equal(kept & mixed, disc & ~inner)
+    assert not (mixed & wire).any()

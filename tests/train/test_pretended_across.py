@@ -1,4 +1,4 @@
-"""Training across scenes and prediction without a fit on a pretended GPU: nothing waits, and the result is the CPU's."""
+"""Training across scenes on a pretended GPU: nothing waits, and the result is the CPU's."""
 
 import pytest
 import torch

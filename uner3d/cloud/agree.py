@@ -12,7 +12,7 @@ from uner3d import ops
 from uner3d.train.photos import Ranking
 
 from .colour_check import colour_deviation
-from .free_space import bare_pixels, contradictions, is_black
+from .free_space import bare_pixels, contradictions, is_black, mixed_pixels
 from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
 
@@ -109,6 +109,7 @@ def _carve_free_space(maps: SurfaceMaps, agreed: Agreed, photos, background: Ten
         if is_black(background):
             free |= bare[pixel]
         agreed.kept[view].view(-1)[index] = ~free
+        agreed.kept[view] &= ~mixed_pixels(agreed.kept[view], bare[view], maps.stride)
 
 
 def _photo_pixel(maps: SurfaceMaps, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d.train.photos import shows
@@ -14,6 +15,7 @@ from .surface import SurfaceMaps
 BARE = 0.1  # largest difference of a channel from the background's colour in a pixel that shows nothing else
 DISTINCT = 0.2  # difference from which on a surface could not be taken for the background
 OCCLUDED = 0.01  # relative depth by which another surface must lie in front to hide a point
+INNER = 2  # pixels of the raster from an outline, within which what is not thin has inner ones
 CHUNK = 1 << 18  # points at a time
 BLACK, RIM = 0.1, 0.165  # brightest channel of a black background, and of a silhouette's blurred rim before it
 LEAST_AREA = 0.001  # of the photo: smaller dark regions are cracks and shadows
@@ -47,6 +49,18 @@ def _regions_with(mask: np.ndarray, seeds: np.ndarray, least: float) -> np.ndarr
     sizes = np.bincount(regions[seeds & mask], minlength=n_regions + 1)
     sizes[0] = 0
     return sizes[regions] >= max(least, 1)
+
+
+def mixed_pixels(kept: Tensor, bare: Tensor, stride: int) -> Tensor:
+    """Raster pixels (h, w) beside the bare background (H, W) of a photo, whose colours are the background's in part: the
+    same surface is seen better from elsewhere. Where no ``kept`` pixel (h, w) within INNER of the raster is free of the
+    background, as in what is thin, they are all that is there, and none of these."""
+    height, width = kept.shape
+    beside = F.max_pool2d(bare[None].float(), 2 * stride + 1, 1, stride)[0] > 0
+    half = stride // 2
+    beside = beside[half::stride, half::stride][:height, :width]
+    inside = F.max_pool2d((kept & ~beside)[None].float(), 2 * INNER + 1, 1, INNER)[0] > 0
+    return beside & inside
 
 
 @torch.no_grad()
