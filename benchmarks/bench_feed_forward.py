@@ -2,28 +2,31 @@
 
 ``python -m benchmarks.bench_feed_forward SCENES... [--weights default] [--views 1 2 3 8] [--out out/feed_forward]``
 writes results.json and table.md: held-out PSNR beside that of an image which has the mean colour of the photo itself
-everywhere, the cloud's distance from the truth in pixel footprints, seconds of the whole command; and a picture.
+everywhere, the cloud's distance from the truth in pixel footprints, seconds from photos to cloud; and pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from uner3d import api
+from uner3d.cloud.generate import EmptyCloud
 from uner3d.cloud.metrics import chamfer_metrics
 from uner3d.cloud.ply_read import read_ply
 from uner3d.data import load_scene
 from uner3d.files import digest
 from uner3d.info import git_commit
 from uner3d.train.checkpoint import write_json
+from uner3d.train.fit import flush_denormals
 from uner3d.train.weights import weights_path
 
 
@@ -43,26 +46,29 @@ def mean_colour_psnr(photo: NDArray[np.uint8]) -> float:
 
 
 def run_one(folder: Path, n_views: int, out: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """One command and its row."""
+    """Predict one scene from its ``n_views`` most spread photos, and its row."""
     scene = load_scene(folder, downscale=args.downscale, holdout=args.holdout)
     if n_views > len(scene.views):
         raise SystemExit(f"{folder}: expected at least {n_views} photos to predict from, got {len(scene.views)}")
-    order = spread_order(np.stack([view.camera.center for view in scene.views]))[:n_views]
-    command = [sys.executable, "-m", "uner3d", "reconstruct", str(folder), "-o", str(out), "--steps", "0",
-               "--weights", args.weights, "--views", ",".join(map(str, order)), "--downscale", str(args.downscale),
-               "--holdout", str(args.holdout), "--encoder", args.encoder, "--minutes", "60", "--overwrite",
-               "--quiet"]  # fmt: skip
+    chosen = spread_order(np.stack([view.camera.center for view in scene.views]))[:n_views]
+    scene = replace(scene, views=[scene.views[k] for k in chosen], chosen=chosen)
     begin = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    fitted = api.predict(scene, args.weights, run=out / "run", encoder=args.encoder, downscale=args.downscale,
+                         holdout=args.holdout)  # fmt: skip
+    try:
+        n_points = api.write_to(fitted, out / "cloud.ply").n_points
+    except EmptyCloud:
+        n_points = 0
     seconds = time.monotonic() - begin
-    metrics = json.loads((out / "metrics.json").read_text())
-    if metrics["held_out_views"] != len(scene.test_views):
-        raise SystemExit(f"{folder}: expected {len(scene.test_views)} rendered views, got {metrics['held_out_views']}")
-    row = {"scene": f"{folder.parent.name}/{folder.name}", "views": n_views, "psnr": metrics["psnr"],
-           "psnr_mask": metrics["psnr_mask"], "points": metrics["points"], "seconds": round(seconds, 1),
-           "mean_colour": float(np.mean([mean_colour_psnr(view.image()) for view in scene.test_views])),
+    held = api.evaluate_images(fitted, scene.test_views)
+    masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
+    row = {"scene": f"{folder.parent.name}/{folder.name}", "views": n_views, "points": n_points,
+           "psnr": float(np.mean([h.psnr for h in held])), "psnr_mask": float(np.mean(masked)) if masked else None,
+           "mean_colour": float(np.mean([mean_colour_psnr(h.photo) for h in held])), "seconds": round(seconds, 1),
            "commit": git_commit()}  # fmt: skip
-    if metrics["points"] and (folder / "gt_mesh.ply").is_file():
+    Image.fromarray(np.concatenate([np.concatenate([h.photo, (h.rendering * 255 + 0.5).astype(np.uint8)], 1)
+                                    for h in held[:3]], 0)).save(out / "held_out.png")  # fmt: skip
+    if n_points and (folder / "gt_mesh.ply").is_file():
         try:
             scores = chamfer_metrics(read_ply(out / "cloud.ply"), folder)
         except ValueError:  # no point of it lies on the object
@@ -85,6 +91,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Run all scenes and numbers of views that OUT does not hold yet."""
+    flush_denormals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="+", type=Path)
     parser.add_argument("--weights", default="default")
@@ -107,7 +114,9 @@ def main() -> None:
         for n_views in args.views:
             if (f"{folder.parent.name}/{folder.name}", n_views) in done:
                 continue
-            row = run_one(folder, n_views, args.out / f"{folder.name}-{n_views}", args)
+            out = args.out / f"{folder.name}-{n_views}"
+            out.mkdir(exist_ok=True)
+            row = run_one(folder, n_views, out, args)
             rows.append(row)
             write_json(path, {"about": about, "rows": rows})
             print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
