@@ -53,8 +53,8 @@ def _regions_with(mask: np.ndarray, seeds: np.ndarray, least: float) -> np.ndarr
 
 def mixed_pixels(kept: Tensor, bare: Tensor, stride: int) -> Tensor:
     """Raster pixels (h, w) beside the bare background (H, W) of a photo, whose colours are the background's in part:
-    the same surface is seen better from elsewhere. Where no ``kept`` pixel (h, w) within INNER of the raster is free of the
-    background, as in what is thin, they are all that is there, and none of these."""
+    the same surface is seen better from elsewhere. Where no ``kept`` pixel (h, w) within INNER of the raster is free of
+    the background, as in what is thin, they are all that is there, and none of these."""
     height, width = kept.shape
     beside = F.max_pool2d(bare[None].float(), 2 * stride + 1, 1, stride)[0] > 0
     half = stride // 2
