@@ -44,7 +44,7 @@ def earlier(tmp_path):
 def test_weights_that_cannot_be_read_leave_the_earlier_run(scene, earlier, tmp_path, monkeypatch, overrides):
     """They are refused before the scene is read."""
     weights, before = tmp_path / "weights.pth", contents(earlier)
-    monkeypatch.setattr("uner3d.reconstruct.load_scene", None)
+    monkeypatch.setattr("uner3d.api.load_scene", None)
     with pytest.raises(FileNotFoundError, match=str(weights)):
         train_only(scene, earlier, small_config(encoder_weights=str(weights), **overrides), overwrite=True, quiet=True)
     weights.write_bytes(b"nothing of the kind")
@@ -111,7 +111,7 @@ def test_the_folder_of_a_scene_is_no_run_folder(scene, tmp_path, monkeypatch, ca
     folder = shutil.copytree(scene, tmp_path / "run")
     (folder / "scene.json").write_text("the truth")
     before = contents(folder)
-    monkeypatch.setattr("uner3d.reconstruct.load_scene", None)  # refused before that
+    monkeypatch.setattr("uner3d.api.load_scene", None)  # refused before that
     out = folder if command == "train" else tmp_path
     assert main([command, str(folder / given), "-o", str(out), "--overwrite", "--quiet"]) == 1
     assert f"{folder}: expected a folder of the run's own" in capsys.readouterr().err
@@ -130,12 +130,12 @@ def test_an_output_folder_that_cannot_be_written_is_found_at_once(scene, earlier
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", read_only)
-    monkeypatch.setattr("uner3d.reconstruct.load_scene", None)
+    monkeypatch.setattr("uner3d.api.load_scene", None)
     assert main(["reconstruct", str(scene), "-o", str(out), "--overwrite", "--quiet"]) == 1
     assert f"-o {out}: cannot be written (Permission denied)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("during", ["reconstruct.load_scene", "api.prepare", "train.fit.find_prior",
+@pytest.mark.parametrize("during", ["api.load_scene", "api.prepare", "train.fit.find_prior",
                                     "train.fit.calibrate"])  # fmt: skip
 def test_ctrl_c_before_training_says_that_nothing_is_lost(scene, earlier, monkeypatch, capsys, during):
     before = contents(earlier)
