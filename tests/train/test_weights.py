@@ -72,3 +72,10 @@ def test_default_is_the_one_in_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHIPPED", tmp_path)
     path.rename(tmp_path / "base.safetensors")
     assert weights_path("default") == tmp_path / "base.safetensors"
+
+
+def test_the_package_brings_weights_of_base():
+    config = Config(weights="default")
+    recipe = load_weights(Model(config), config)
+    assert recipe["scenes"] > 100 and recipe["trained_steps"] > 1000
+    assert weights_path("default").stat().st_size < 4_000_000
