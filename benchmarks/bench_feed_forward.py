@@ -24,6 +24,7 @@ from uner3d.cloud.metrics import chamfer_metrics
 from uner3d.cloud.ply_read import read_ply
 from uner3d.data import load_scene
 from uner3d.files import digest
+from uner3d.held_out import evaluate_images
 from uner3d.info import git_commit
 from uner3d.train.checkpoint import write_json
 from uner3d.train.fit import flush_denormals
@@ -60,7 +61,7 @@ def run_one(folder: Path, n_views: int, out: Path, args: argparse.Namespace) -> 
     except EmptyCloud:
         n_points = 0
     seconds = time.monotonic() - begin
-    held = api.evaluate_images(fitted, scene.test_views)
+    held = evaluate_images(fitted, scene.test_views)
     masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
     row = {"scene": f"{folder.parent.name}/{folder.name}", "views": n_views, "points": n_points,
            "psnr": float(np.mean([h.psnr for h in held])), "psnr_mask": float(np.mean(masked)) if masked else None,

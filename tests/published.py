@@ -19,6 +19,16 @@ def save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def assert_ball_is_seen(scene, ball: np.ndarray, radius: float) -> None:
+    """Each camera puts a dark ball before white where its photo shows it, in front of it; the box holds the ball."""
+    for view in scene.views:
+        rows, columns = np.nonzero(view.image()[..., 0] < 128)
+        pixel, depth = view.camera.project(ball[None])
+        np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], pixel[0], atol=0.3)
+        assert depth[0] > 0
+    assert (scene.box[0] < ball - radius).all() and (scene.box[1] > ball + radius).all()
+
+
 def _rows(matrix: np.ndarray) -> str:
     return "\n".join(" ".join(f"{v:.12g}" for v in row) for row in matrix)
 

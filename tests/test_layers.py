@@ -24,7 +24,7 @@ LAYERS = (
     {"cloud"},  # uses the photos, frames and schedules of a training run
     {"report"},
     {"api"},
-    {"reconstruct", "evaluate", "protocols", "view", "pose", "bench"},
+    {"reconstruct", "evaluate", "held_out", "protocols", "view", "pose", "bench"},
     {"cli", "options", "synth_arguments", "across", "published"},
 )
 HELPERS = {"files", "optional", "progress"}  # of any layer but ops, config and data; they import nothing of ours

@@ -10,7 +10,7 @@ from PIL import Image
 from uner3d.cli import main
 from uner3d.cloud.ply import read_ply
 from uner3d.data.synthetic import generate_scene
-from uner3d.train.checkpoint import read_tensors
+from uner3d.train.tensor_file import read_tensors
 
 pytestmark = pytest.mark.slow
 

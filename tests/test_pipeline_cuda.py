@@ -9,6 +9,7 @@ from uner3d.cloud.metrics import chamfer_metrics
 from uner3d.cloud.ply import read_ply
 from uner3d.data import load_scene
 from uner3d.data.synthetic import generate_scene
+from uner3d.held_out import evaluate_images
 
 pytestmark = pytest.mark.gpu
 
@@ -61,7 +62,7 @@ def test_a_run_can_be_used_on_the_other_device(runs, scene, fitted_on, used_on):
     """The same weights on both devices render the same picture, to what sums in another order make of it."""
     views = load_scene(scene).test_views[:1]
     here, there = (
-        api.evaluate_images(api.load_fitted(runs[fitted_on] / "run", device=device), views)[0]
+        evaluate_images(api.load_fitted(runs[fitted_on] / "run", device=device), views)[0]
         for device in (fitted_on, used_on)
     )
     assert abs(here.psnr - there.psnr) < 0.05

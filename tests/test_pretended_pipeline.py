@@ -12,6 +12,7 @@ from uner3d.cli import main
 from uner3d.cloud.generate import EmptyCloud
 from uner3d.data import load_scene
 from uner3d.data.synthetic import generate_scene
+from uner3d.held_out import evaluate_images
 from uner3d.train.checkpoint import load_run_config
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ class Bare:
 
 def test_a_held_out_photo_without_the_object_is_measured_whole(scene, fitted):
     (view,) = scene.test_views
-    (held,) = api.evaluate_images(fitted, [Bare(view)])
+    (held,) = evaluate_images(fitted, [Bare(view)])
     assert held.psnr_mask is None and held.psnr > 5
 
 
@@ -68,7 +69,7 @@ def there(fitted: api.Fitted, folder) -> api.Fitted:
 
 
 def test_held_out_pictures_are_those_of_the_cpu(scene, fitted, gpu, tmp_path):
-    ours, theirs = (api.evaluate_images(f, scene.test_views)[0] for f in (there(fitted, tmp_path / "run"), fitted))
+    ours, theirs = (evaluate_images(f, scene.test_views)[0] for f in (there(fitted, tmp_path / "run"), fitted))
     assert abs(ours.psnr - theirs.psnr) < 1e-2
     assert abs(ours.rendering - theirs.rendering).max() < 0.05 and abs(ours.rendering - theirs.rendering).mean() < 1e-4
 
@@ -93,7 +94,7 @@ def test_a_fit_is_as_good_as_on_the_cpu(scene, fitted, gpu, tmp_path):
     trained = fit(scene, tmp_path / "run", "cuda")
     assert next(trained.model.parameters()).device == DEVICE
     assert load_run_config(tmp_path / "run").device == str(DEVICE)
-    ours, theirs = (api.evaluate_images(f, scene.test_views)[0].psnr for f in (trained, fitted))
+    ours, theirs = (evaluate_images(f, scene.test_views)[0].psnr for f in (trained, fitted))
     assert abs(ours - theirs) < 0.3, (ours, theirs)
 
 

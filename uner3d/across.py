@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from uner3d.data import load_scene
 from uner3d.data.readers import READERS
 from uner3d.device import resolve_device
-from uner3d.options import FitOptions, set_threads, weights_file
+from uner3d.options import FitOptions, check_minutes, set_threads, weights_file
 from uner3d.progress import Stages, training_bar
 from uner3d.reconstruct import prepare_run
-from uner3d.train.across import AcrossConfig, begin_processes, load_across_config, train_across
+from uner3d.train.across import AcrossConfig, load_across_config, train_across
 from uner3d.train.checkpoint import check_own_folder
+from uner3d.train.processes import begin_processes, process_number
 from uner3d.train.scene_stream import SceneStream, TrainingScene, find_scenes, training_scene
 
 UNUSED = ("preset", "holdout", "masks", "box", "views")  # options of a fit that mean nothing across scenes
@@ -56,20 +56,12 @@ def across_config(options: FitOptions, folders: list[Path], processes: int) -> A
                           device=options.device, steps=options.steps, downscale=options.downscale,
                           weights=weights_file(options.weights), processes=processes,
                           scenes=[str(folder.resolve()) for folder in folders])  # fmt: skip
+    check_minutes(options.minutes)
     if options.minutes is not None:
         config.minutes = options.minutes
     if config.steps is not None and config.steps < 2:
         raise ValueError(f"--steps: expected at least 2, got {config.steps}")
-    if not 0 < config.minutes < math.inf:
-        raise ValueError(f"--minutes: expected a positive number, got {config.minutes}")
     return config
-
-
-def process_number() -> int:
-    """The number of this process under torchrun, else 0."""
-    import torch.distributed as dist
-
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def refuse_unused(options: FitOptions) -> None:

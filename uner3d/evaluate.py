@@ -9,6 +9,7 @@ import numpy as np
 
 from uner3d import api
 from uner3d.files import atomic_file
+from uner3d.held_out import evaluate_images
 from uner3d.train.checkpoint import load_run_config
 
 
@@ -36,7 +37,7 @@ def images(run: Path, device: str = "auto", progress: api.Progress | None = None
     scene = api.load_run_scene(run, fitted.config)
     if not scene.test_views:
         raise ValueError(f"{run}: the scene has no test split and the run held none out; train with --holdout K")
-    held = api.evaluate_images(fitted, scene.test_views, progress=progress)
+    held = evaluate_images(fitted, scene.test_views, progress=progress)
     masked = [h.psnr_mask for h in held if h.psnr_mask is not None]
     return {
         "psnr": float(np.mean([h.psnr for h in held])), "ssim": float(np.mean([h.ssim for h in held])),
@@ -88,7 +89,7 @@ def render_views(run: Path, out: Path, which: str, device: str = "auto",
     if not views:
         raise ValueError(f"{run}: no {which} views; use --views train, or train with --holdout K")
     out.mkdir(parents=True, exist_ok=True)
-    for number, held in enumerate(api.evaluate_images(fitted, views, progress=progress)):
+    for number, held in enumerate(evaluate_images(fitted, views, progress=progress)):
         picture = (held.rendering * 255 + 0.5).astype(np.uint8)
         with atomic_file(out / f"{number:04d}.png") as file:
             Image.fromarray(np.concatenate([held.photo, picture], 1)).save(file, "PNG")

@@ -73,8 +73,7 @@ def fit_config(options: FitOptions) -> Config:
 
     set_threads(options.threads)
     resolve_device(options.device)  # refused before a scene is read
-    if options.minutes is not None and not 0 < options.minutes < math.inf:
-        raise ValueError(f"--minutes: expected a positive number, got {options.minutes}")
+    check_minutes(options.minutes)
     weights = weights_file(options.weights)
     if options.steps is not None and options.steps < 2 and not (options.steps == 0 and weights):
         raise ValueError(f"--steps: expected at least 2, or 0 with --weights, got {options.steps}")
@@ -87,6 +86,12 @@ def fit_config(options: FitOptions) -> Config:
     if options.steps:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Refuse what is no time budget."""
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise ValueError(f"--minutes: expected a positive number, got {minutes}")
 
 
 def weights_file(name: str | None) -> str | None:

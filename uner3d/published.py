@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from uner3d import api
 from uner3d.data.scene import Scene, View
 from uner3d.files import digest
+from uner3d.held_out import render_camera
 from uner3d.protocols import run_protocol, table
 from uner3d.train.weights import weights_path
 
@@ -30,7 +31,7 @@ class PredictedScene:
         camera = view.camera
         pose = torch.tensor(self.fitted.frame.to_unit(camera.cam_from_world), dtype=torch.float32)
         K = torch.tensor(camera.K, dtype=torch.float32)
-        return api.render_camera(self.fitted, K, pose, camera.height, camera.width)[0].numpy()
+        return render_camera(self.fitted, K, pose, camera.height, camera.width)[0].numpy()
 
 
 def view_synthesis(root: Path, protocol: str, weights: str, views: int | None = None, out: Path | None = None,

@@ -20,13 +20,13 @@ from uner3d.cloud.generate import EmptyCloud
 from uner3d.cloud.refine import WIDE
 from uner3d.config import Config
 from uner3d.device import describe
+from uner3d.held_out import HeldOut, evaluate_images
 from uner3d.info import git_commit
-from uner3d.model.build import Model
 from uner3d.progress import Stages, training_bar
 from uner3d.train.checkpoint import check_own_folder, load_run_config, write_json
 from uner3d.train.fit import Interrupted, before_training
 from uner3d.train.resume import resume_warnings
-from uner3d.train.weights import load_weights
+from uner3d.train.weights import start_model
 from uner3d.train.world import World
 
 LEAST_TRAINING = 0.5  # of the budget, whatever the rest takes
@@ -40,7 +40,7 @@ class Outcome:
 
     metrics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    held_out: list[api.HeldOut] = field(default_factory=list)
+    held_out: list[HeldOut] = field(default_factory=list)
 
 
 def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | None = None, spacing: float | None = None,
@@ -69,7 +69,7 @@ def reconstruct(scene_path: Path, out: Path, config: Config, *, points: int | No
             with stages.stage("held-out") as update:
                 left = begin + budget - time.monotonic() - REPORT_SECONDS
                 seconds = budget * min(EVALUATION_SHARE, max(left / budget, EVALUATION_SHARE / 3))
-                outcome.held_out = api.evaluate_images(fitted, scene.test_views, seconds,
+                outcome.held_out = evaluate_images(fitted, scene.test_views, seconds,
                                                        lambda share: update(share, ""))  # fmt: skip
         outcome.metrics |= summary(scene, fitted, outcome, stages, command)
         write_json(out / "metrics.json", _finite(outcome.metrics))
@@ -132,9 +132,7 @@ def begin_run(scene_path: Path, run: Path, out: Path, config: Config, stages: St
         config = load_run_config(run)
         config.device = given.device
     elif config.encoder_weights or config.weights:  # a file that cannot be used is found now, not after matching
-        model = Model(config)
-        if config.weights:
-            load_weights(model, config)
+        start_model(config)
     with before_training(), stages.stage("load"):
         scene = api.load_config_scene(scene_path, config)
     for warning in [*scene.warnings, *(resume_warnings(run, scene, given, config) if resume else ())]:

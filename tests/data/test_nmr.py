@@ -50,12 +50,7 @@ def test_a_ball_drawn_by_the_layouts_own_rays_is_where_the_camera_projects_it(tm
     np.savez(tmp_path / "cameras.npz", **matrices)
     scene = load_scene(tmp_path)
     assert scene.format == "DVR/NMR cameras.npz" and scene.has_masks and scene.warnings == []
-    for view in scene.views:
-        rows, columns = np.nonzero(view.image()[..., 0] < 128)
-        pixel, depth = view.camera.project(ball[None])
-        np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], pixel[0], atol=0.3)
-        assert depth[0] > 0
-    assert (scene.box[0] < ball - radius).all() and (scene.box[1] > ball + radius).all()
+    published.assert_ball_is_seen(scene, ball, radius)
 
 
 def test_the_unit_cube_is_the_box_without_masks(folder):

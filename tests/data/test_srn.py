@@ -45,12 +45,7 @@ def test_a_ball_drawn_by_the_layouts_own_rays_is_where_the_camera_projects_it(tm
     scene = load_scene(tmp_path)
     assert scene.format == "SRN intrinsics.txt" and len(scene.views) == 3
     assert [text for text in scene.warnings if "64x64" in text and "128x128" in text]
-    for view in scene.views:
-        rows, columns = np.nonzero(view.image()[..., 0] < 128)
-        pixel, depth = view.camera.project(ball[None])
-        np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], pixel[0], atol=0.3)
-        assert depth[0] > 0
-    assert (scene.box[0] < ball - radius).all() and (scene.box[1] > ball + radius).all()
+    published.assert_ball_is_seen(scene, ball, radius)
 
 
 def test_height_comes_before_width_and_the_size_scales_k(tmp_path):

@@ -20,8 +20,8 @@ from uner3d.across import is_scene
 from uner3d.cli import main
 from uner3d.data import load_scene
 from uner3d.train.across import Across, AcrossConfig, calibrated_steps, load_across_config, rate_factor
-from uner3d.train.checkpoint import read_tensors
 from uner3d.train.scene_stream import SceneStream, find_scenes, training_scene
+from uner3d.train.tensor_file import read_tensors
 from uner3d.train.weights import read_weights
 
 SMALL = ("--seed", "3", "--quiet", "--threads", "1")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from uner3d.train.checkpoint import load_model
+from uner3d.train.tensor_file import load_model
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "another shape"])

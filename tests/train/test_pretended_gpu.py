@@ -7,10 +7,10 @@ from toy import ball_photos
 
 from uner3d import ops
 from uner3d.config import Config
-from uner3d.train.checkpoint import read_tensors
 from uner3d.train.fit import fit
 from uner3d.train.hull import carve
 from uner3d.train.schedule import Schedule
+from uner3d.train.tensor_file import read_tensors
 from uner3d.train.trainer import Trainer
 from uner3d.train.world import World, make_world
 

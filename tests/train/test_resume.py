@@ -12,10 +12,11 @@ from toy import ball_photos
 from uner3d.config import Config
 from uner3d.model.resnet34 import ResNet34
 from uner3d.train import fit as fit_module
-from uner3d.train.checkpoint import load_run_config, read_tensors
+from uner3d.train.checkpoint import load_run_config
 from uner3d.train.fit import Interrupted, fit
 from uner3d.train.hull import carve
 from uner3d.train.schedule import Schedule
+from uner3d.train.tensor_file import read_tensors
 from uner3d.train.trainer import Trainer
 from uner3d.train.world import make_world
 

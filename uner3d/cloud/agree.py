@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uner3d import ops
-from uner3d.train.photos import Ranking
+from uner3d.train.photos import Ranking, camera_centres
 
 from .colour_check import colour_deviation
 from .free_space import bare_pixels, contradictions, is_black, mixed_pixels
@@ -127,8 +127,7 @@ def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
     """Give each piece of surface to the view with the best evidence for it, so that it is sampled once and the views'
     slightly different versions do not lie on top of each other."""
     pose = maps.cam_from_unit
-    centers = -torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3])
-    towards = F.normalize(centers[:, None, None] - agreed.points, dim=-1)
+    towards = F.normalize(camera_centres(pose)[:, None, None] - agreed.points, dim=-1)
     cosine = (towards * agreed.normals).sum(-1).clamp_min(0)
     score = agreed.confidence * agreed.n_views * cosine * agreed.kept
     # Smoothed, so that ownership comes in patches and not in single pixels.

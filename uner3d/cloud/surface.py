@@ -105,12 +105,7 @@ def weight_near(field, sources, grid: DensityGrid, origins: Tensor, directions: 
     1/2: with the optical depths a before and b behind it, (e^a - e^-b) / 2. A field that knows its surface puts all of
     the weight there, one that guesses spreads it."""
     edges = depth[:, None] * (1 + reach * torch.linspace(-1, 1, 2 * CERTAIN_STEPS + 1, device=depth.device))
-    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
-    length = directions.norm(dim=-1, keepdim=True)
-    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
-    rays = (directions / length)[:, None].expand_as(points)
-    sigma, _, _ = densities(field, sources, grid, points.reshape(-1, 3), rays.reshape(-1, 3), window, True)
-    passed = sigma.view(middles.shape) * length * (edges[:, 1:] - edges[:, :-1])
+    _, passed = _optical_depths(field, sources, grid, origins, directions, edges, window)
     before = passed[:, :CERTAIN_STEPS].sum(1).clamp_max(LN_2)
     return 0.5 * (before.exp() - (-passed[:, CERTAIN_STEPS:].sum(1)).exp())
 
@@ -135,15 +130,7 @@ def enter_hull(hull: Silhouettes, origins: Tensor, directions: Tensor, depth: Te
 def _crossing(field, sources, grid, origins, directions, edges, entry, window):
     """Whether, and where, optical depth ``entry`` (N,) plus that along ``edges`` (N, S + 1) passes ln 2; also the
     optical depth before each bin (N, S) and the bin's index."""
-    length = directions.norm(dim=-1, keepdim=True)
-    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
-    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
-    rays = (directions / length)[:, None].expand_as(points)
-    # Samples are placed in no carved cell, so there is nothing to leave out.
-    sigma, _, _ = densities(field, sources, grid, points.reshape(-1, 3), rays.reshape(-1, 3), window, True)
-    sigma = sigma.view(middles.shape)
-    rate = sigma * length
-    passed = rate * (edges[:, 1:] - edges[:, :-1])
+    rate, passed = _optical_depths(field, sources, grid, origins, directions, edges, window)
     after = entry[:, None] + passed.cumsum(-1)
     before = after - passed
     beyond = after >= LN_2
@@ -153,6 +140,18 @@ def _crossing(field, sources, grid, origins, directions, edges, entry, window):
     t = edges.gather(1, i) + (LN_2 - before.gather(1, i)) / rate.gather(1, i).clamp_min(1e-6)
     t = torch.minimum(torch.maximum(t, edges.gather(1, i)), edges.gather(1, i + 1))[:, 0]
     return found, before, index, t
+
+
+def _optical_depths(field, sources, grid, origins, directions, edges, window):
+    """Optical depth per multiple of the direction (N, S) between ``edges`` (N, S + 1), and of the whole bins."""
+    length = directions.norm(dim=-1, keepdim=True)
+    middles = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    points = torch.addcmul(origins[:, None], middles[..., None], directions[:, None])
+    rays = (directions / length)[:, None].expand_as(points)
+    # Samples are placed in no carved cell, so there is nothing to leave out.
+    sigma, _, _ = densities(field, sources, grid, points.reshape(-1, 3), rays.reshape(-1, 3), window, True)
+    rate = sigma.view(middles.shape) * length
+    return rate, rate * (edges[:, 1:] - edges[:, :-1])
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from uner3d.train.checkpoint import read_tensors, write_tensors
+from uner3d.train.tensor_file import read_tensors, write_tensors
 
 from .agree import Agreed
 from .surface import SurfaceMaps

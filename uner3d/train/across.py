@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from uner3d.config import Config, preset_config
+from uner3d.config import Config, preset_config, read_json
 from uner3d.model.build import Model
 
 from .across_step import TERMS, PredictView, StepSettings, Task, draw_task
-from .checkpoint import forget_run, load_model, read_tensors, write_json, write_tensors
+from .checkpoint import forget_run, write_json
 from .fit import Interrupted, deferred_interrupt, return_free_memory
+from .processes import in_any_process, process_number
 from .scene_stream import SceneStream
 from .step_log import StepLog
-from .weights import load_weights, save_weights
+from .tensor_file import (
+    below,
+    load_model,
+    load_optimizer,
+    model_tensors,
+    optimizer_tensors,
+    read_tensors,
+    write_tensors,
+)
+from .weights import save_weights, start_model
 
 SAVE_EVERY_SECONDS = 120.0
 TRIM_EVERY = 200  # steps
@@ -75,18 +82,13 @@ class Across:
     def create(config: AcrossConfig, device: torch.device, read_weights: bool = True) -> Across:
         """A fresh one, its weights drawn from the seed or, with ``read_weights``, read from ``config.weights``."""
         torch.manual_seed(config.seed)
-        model_config = config.model_config()
-        model = Model(model_config, read_weights=read_weights).to(device)
-        if config.weights and read_weights:
-            load_weights(model, model_config)
+        model = start_model(config.model_config(), read_weights=read_weights).to(device)
         predict: torch.nn.Module = PredictView(model, config)
-        rank = 0
         if config.processes > 1:
-            rank = dist.get_rank()
             predict = torch.nn.parallel.DistributedDataParallel(predict)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-        return Across(config, predict, model, optimizer, device, rank)
+        return Across(config, predict, model, optimizer, device, process_number())
 
     @property
     def turn(self) -> int:
@@ -156,7 +158,7 @@ def train_across(stream: SceneStream, config: AcrossConfig, run: Path, device: t
                     progress(state.step, n_steps, numbers)
             if state.step % TRIM_EVERY == 0 and device.type == "cpu":
                 return_free_memory()
-            if due and _any(interrupted(), config):
+            if due and in_any_process(interrupted()):
                 if first:
                     _save(run, state)
                 raise Interrupted(f"stopped at step {state.step} of {n_steps}; saved in {run}")
@@ -188,34 +190,8 @@ def calibrated_steps(stream: SceneStream, config: AcrossConfig, device: torch.de
     return max(2, int((config.minutes * 60 - float(each[1])) / float(each[0])))
 
 
-def begin_processes(device: torch.device) -> tuple[int, torch.device]:
-    """Join the processes that ``torchrun`` started, if it did: how many there are, and the device of this one."""
-    if "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return 1, device
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return dist.get_world_size(), device
-
-
-def _any(flag: bool, config: AcrossConfig) -> bool:
-    """Whether it holds in any process: all must stop at the same step."""
-    if config.processes == 1:
-        return flag
-    value = torch.tensor(float(flag))
-    if dist.get_backend() == "nccl":
-        value = value.cuda()
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value)
-
-
 def _save(run: Path, state: Across) -> None:
-    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        for slot, value in slots.items():
-            tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value)
+    tensors = model_tensors(state.model) | optimizer_tensors(state.optimizer, "optimizer.")
     write_tensors(run / "state.safetensors", tensors, {"step": str(state.step)})
     recipe = dataclasses.asdict(state.config) | {"trained_steps": state.step}
     recipe["scenes"] = len(recipe["scenes"])
@@ -228,23 +204,16 @@ def _load(run: Path, state: Across) -> None:
     path = run / "state.safetensors"
     tensors, metadata = read_tensors(path)
     state.step = int(metadata["step"])
-    load_model(state.model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, path)
-    slots: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, slot = name.split(".")
-            slots.setdefault(int(index), {})[slot] = value
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    load_model(state.model, below(tensors, "model."), path)
+    load_optimizer(state.optimizer, below(tensors, "optimizer."))
 
 
 def load_across_config(run: Path) -> AcrossConfig:
     """Settings of a training across scenes; ValueError names the file and what is wrong."""
     path = run / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train --scenes`")
     try:
-        values = json.loads(path.read_text())
-        return AcrossConfig(**values)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not found; expected a run folder of `uner3d train --scenes`") from None
-    except (json.JSONDecodeError, TypeError) as error:
+        return AcrossConfig(**read_json(path))
+    except TypeError as error:
         raise ValueError(f"{path}: expected the settings of `uner3d train --scenes` ({error})") from error

@@ -6,12 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from uner3d.config import Config, read_config, read_json
 from uner3d.files import atomic_file
 
+from .tensor_file import (
+    below,
+    load_model,
+    load_optimizer,
+    model_tensors,
+    optimizer_tensors,
+    read_tensors,
+    write_tensors,
+)
 from .trainer import Trainer
 
 
@@ -19,14 +25,6 @@ def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically."""
     with atomic_file(path) as file:
         file.write((json.dumps(values, indent=1) + "\n").encode())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file atomically, from any device; it is read on the CPU."""
-    from safetensors.torch import save
-
-    with atomic_file(path) as file:
-        file.write(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
 def check_own_folder(run: Path, scene_path: Path | str) -> None:
@@ -66,15 +64,12 @@ def save_model(run: Path, trainer: Trainer) -> None:
 
 def save_state(run: Path, trainer: Trainer) -> None:
     """Model and everything else that resuming to the same bytes needs, in one file so that the two cannot disagree."""
-    tensors = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
-    tensors |= trainer.grid.state()
+    tensors = model_tensors(trainer.model) | trainer.grid.state()
     tensors["generator"] = trainer.host_generator.get_state()
     if trainer.generator is not trainer.host_generator:
         tensors["generator.device"] = trainer.generator.get_state()
     for number, optimizer in enumerate(trainer.optimizers):
-        for index, slots in optimizer.state_dict()["state"].items():
-            for slot, value in slots.items():
-                tensors[f"optimizer.{number}.{index}.{slot}"] = torch.as_tensor(value)
+        tensors |= optimizer_tensors(optimizer, f"optimizer.{number}.")
     if trainer.cloud is not None:
         tensors["cloud.points"], tensors["cloud.colours"] = trainer.cloud[0].points, trainer.cloud[1]
     write_tensors(run / "state.safetensors", tensors, {"step": str(trainer.step)})
@@ -89,9 +84,7 @@ def load_state(run: Path, trainer: Trainer) -> None:
 
     tensors, metadata = read_tensors(run / "state.safetensors")
     trainer.step = int(metadata["step"])
-    prefix = "model."
-    weights = {name[len(prefix):]: value for name, value in tensors.items() if name.startswith(prefix)}
-    load_model(trainer.model, weights, run / "state.safetensors")
+    load_model(trainer.model, below(tensors, "model."), run / "state.safetensors")
     trainer.grid.load_state(tensors)
     trainer.host_generator.set_state(tensors["generator"])
     if trainer.generator is not trainer.host_generator:
@@ -100,39 +93,12 @@ def load_state(run: Path, trainer: Trainer) -> None:
         else:  # saved by a fit on the CPU; the same numbers must not come again as at the start
             trainer.generator.manual_seed(trainer.config.seed + trainer.step)
     for number, optimizer in enumerate(trainer.optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(f"optimizer.{number}."):
-                _, _, index, slot = name.split(".")
-                state.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        load_optimizer(optimizer, below(tensors, f"optimizer.{number}."))
     if "cloud.points" in tensors:
         points, colours = (tensors[f"cloud.{name}"].to(trainer.world.device) for name in ("points", "colours"))
         trainer.cloud = (ops.KnnIndex(points), colours)
     if trainer.graphs is not None:
         trainer.graphs.clear()  # they read tensors that were replaced
-
-
-def load_model(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Give a model its weights, read from ``path``. Raises ValueError, naming it, where they are another model's."""
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected this model's weights; written by another version? ({reason})") from error
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; FileNotFoundError and ValueError name the file."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not found; is {path.parent} the run folder of a finished training?")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def load_run_config(run: Path) -> Config:

@@ -18,7 +18,7 @@ from uner3d.model.feature_cache import FeatureCache
 from .checkpoint import load_state, save_model, save_state, take_folder, write_json
 from .hull import carve
 from .pace import Pace, calibrate
-from .photos import PhotoSet, UnitFrame, border_colour, refuse_tiny
+from .photos import PhotoSet, UnitFrame, background_of, refuse_tiny
 from .schedule import Schedule
 from .step_log import StepLog
 from .trainer import Trainer
@@ -40,8 +40,7 @@ def prepare(scene, config: Config, device: torch.device | str = "cpu") -> tuple[
     refuse_tiny([*scene.views, *scene.test_views])
     photos = PhotoSet(scene.views, frame, device)
     extent = torch.tensor(frame.extent, dtype=torch.float32, device=device)
-    known = scene.background or ((1.0, 1.0, 1.0) if photos.masks is not None else None)
-    background = border_colour(photos) if known is None else torch.tensor(known, device=device)
+    background = background_of(scene, photos)
     outside = {"on": True, "off": False}.get(config.outside, background is None)
     allowed = carve(photos, extent, config.grid)
     world = make_world(config, photos, extent, background, allowed, outside)

@@ -143,11 +143,23 @@ def _ranked(likeness: Tensor, at_least: int) -> Ranking:
     return [row[:n] for row, n in zip(order, useful.tolist(), strict=True)]
 
 
+def camera_centres(cam_from_unit: Tensor) -> Tensor:
+    """Where cameras (V, 3, 4) stand in the unit frame: (V, 3)."""
+    return -torch.einsum("vji,vj->vi", cam_from_unit[:, :, :3], cam_from_unit[:, :, 3])
+
+
 def view_likeness(a: Tensor, b: Tensor) -> Tensor:
     """Sum of the cosines between the directions from the box's centre to the cameras and between the optical axes, so
     that it serves rings as well as facades: (A, 3, 4), (B, 3, 4) -> (A, B)."""
-    towards = [F.normalize(-torch.einsum("vji,vj->vi", pose[:, :, :3], pose[:, :, 3]), dim=-1) for pose in (a, b)]
+    towards = [F.normalize(camera_centres(poses), dim=-1) for poses in (a, b)]
     return towards[0] @ towards[1].T + a[:, 2, :3] @ b[:, 2, :3].T
+
+
+def background_of(scene, photos: PhotoSet) -> Tensor | None:
+    """Colour (3,) behind the object: the scene's, white where there are masks, else what the photos' borders agree on;
+    None where that is nothing."""
+    known = scene.background or ((1.0, 1.0, 1.0) if photos.masks is not None else None)
+    return border_colour(photos) if known is None else torch.tensor(known, device=photos.device)
 
 
 def border_colour(photos: PhotoSet, tolerance: float = BARE, share: float = 0.85) -> Tensor | None:

@@ -11,22 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .photos import PhotoSet, UnitFrame, border_colour, refuse_tiny
+from .photos import PhotoSet, UnitFrame, background_of, refuse_tiny
 
 
 @dataclass
 class TrainingScene:
-    """One scene of many: photos, half edges of the box (3,), the colour (3,) behind the object or None, and whether
-    there is something beyond the box."""
+    """One scene of many: photos, half edges of the box (3,), and the colour (3,) behind the object, None where there is
+    something beyond the box."""
 
     photos: PhotoSet
     extent: Tensor
     background: Tensor | None
-
-    @property
-    def outside(self) -> bool:
-        """Whether rays may end beyond the box."""
-        return self.background is None
 
     @property
     def n_bytes(self) -> int:
@@ -40,9 +35,7 @@ def training_scene(scene) -> TrainingScene:
     frame = UnitFrame(scene.box)
     refuse_tiny(scene.views)
     photos = PhotoSet(scene.views, frame)
-    known = scene.background or ((1.0, 1.0, 1.0) if photos.masks is not None else None)
-    background = border_colour(photos) if known is None else torch.tensor(known)
-    return TrainingScene(photos, torch.tensor(frame.extent, dtype=torch.float32), background)
+    return TrainingScene(photos, torch.tensor(frame.extent, dtype=torch.float32), background_of(scene, photos))
 
 
 class SceneStream:

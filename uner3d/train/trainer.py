@@ -22,7 +22,7 @@ from .photos import PhotoSet
 from .prior import prior_loss
 from .schedule import Schedule, Stage
 from .step_graphs import StepGraphs, StepInputs, StepResult
-from .weights import load_weights
+from .weights import start_model
 from .world import World
 
 PATCH = 4
@@ -59,10 +59,7 @@ class Trainer:
         """A fresh trainer, its weights drawn from the seed and, with ``read_weights``, the encoder's from their file;
         one with the same seed may share its trunk's features."""
         torch.manual_seed(config.seed)
-        model = Model(config, trunk_cache, read_weights)
-        if config.weights and read_weights:
-            load_weights(model, config)
-        model = model.to(world.device)
+        model = start_model(config, trunk_cache, read_weights).to(world.device)
         grid = DensityGrid(config.grid, world.extent, world.allowed, world.outside)
         if world.prior is not None:
             points = world.prior.points(world.photos[world.prior.reduction])

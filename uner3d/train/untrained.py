@@ -12,7 +12,7 @@ from uner3d.config import Config, preset_config
 from uner3d.render.fill import fill_grid
 
 from .checkpoint import load_state, save_model, save_state, take_folder
-from .photos import nearest_views
+from .photos import camera_centres, nearest_views
 from .trainer import Trainer
 from .world import World
 
@@ -58,7 +58,7 @@ def without_training(world: World, config: Config, run: Path, scene: dict[str, A
         load_state(run, trainer)
         return trainer
     photos = world.photos[1]
-    centres = -torch.einsum("vji,vj->vi", photos.cam_from_unit[:, :, :3], photos.cam_from_unit[:, :, 3])
+    centres = camera_centres(photos.cam_from_unit)
     looks = ((trainer.model.encode_views(photos, world.conditioning[view][: config.sources]), centres[view])
              for view in spread_views(len(photos), MOST_LOOKS))  # fmt: skip
     fill_grid(trainer.grid, trainer.model.field, looks, float(config.octaves))

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from uner3d.config import Config
-from uner3d.files import atomic_file
+from uner3d.model.build import Model
+from uner3d.model.feature_cache import FeatureCache
+
+from .tensor_file import load_model, read_tensors, write_tensors
 
 FORMAT = "uner3d weights 1"
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -34,16 +37,22 @@ def save_weights(path: Path, model: torch.nn.Module, config: Config, open_octave
     Octaves from ``open_octaves`` on were closed in training; their columns are stored as zero, so that opening them
     changes nothing until a fit has learnt to use them.
     """
-    from safetensors.torch import save
-
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    first = tensors["field.layer1.weight"]
+    tensors = dict(model.state_dict())
+    first = tensors["field.layer1.weight"] = tensors["field.layer1.weight"].clone()
     closed = 6 * (config.octaves - open_octaves)
     first[:, first.shape[1] - closed :] = 0
     metadata = {"format": FORMAT, "recipe": json.dumps(recipe),
                 **{name: str(getattr(config, name)) for name in SETTINGS}}  # fmt: skip
-    with atomic_file(path) as file:
-        file.write(save(tensors, metadata))
+    write_tensors(path, tensors, metadata)
+
+
+def start_model(config: Config, trunk_cache: FeatureCache | None = None, read_weights: bool = True) -> Model:
+    """A model on the CPU with the weights that ``config`` names, if any; without ``read_weights`` all files are left
+    alone, for one whose saved state replaces them."""
+    model = Model(config, trunk_cache, read_weights)
+    if config.weights and read_weights:
+        load_weights(model, config)
+    return model
 
 
 def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
@@ -55,24 +64,13 @@ def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
         wanted = str(getattr(config, name))
         if metadata.get(name) != wanted:
             raise ValueError(f"{path}: {name}: expected weights for {wanted}, got {metadata.get(name)}")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected this model's weights; written by another version? ({reason})") from error
+    load_model(model, tensors, path)
     return json.loads(metadata.get("recipe", "{}"))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file of weights. ValueError names one that is damaged or is another kind of file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: format: expected {FORMAT!r}, got {metadata.get('format')!r}; "
                          "weights are written by `uner3d train --scenes`")  # fmt: skip
