@@ -80,7 +80,7 @@ def test_it_goes_on_to_the_same_bytes(many, tmp_path):
     main([*command, "-o", str(tmp_path / "whole")])
     stopped = tmp_path / "stopped"
     process = subprocess.Popen([sys.executable, "-m", "uner3d", *command, "-o", str(stopped)], stderr=subprocess.PIPE,
-                               text=True)  # fmt: skip
+                               text=True, cwd=tmp_path)  # fmt: skip
     while process.poll() is None and not ((log := stopped / "metrics.jsonl").is_file() and log.stat().st_size):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -99,7 +99,8 @@ def test_two_processes_share_the_scenes_and_the_gradients(many, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uner3d",
                "train", "--scenes", str(many), "-o", str(run), "--steps", "2", *SMALL]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                          cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(run / "weights.safetensors")
     config = load_across_config(run)
