@@ -38,3 +38,13 @@ def test_settings_are_read_as_they_were_written(tmp_path, box):
     written = preset_config("paper", minutes=3, steps=[4, 6], knots=[[2, 0.25]], encoder_weights="here.pth", box=box)
     write_json(tmp_path / "config.json", written.to_json())
     assert load_run_config(tmp_path) == written
+
+
+@pytest.mark.parametrize(("preset", "settings", "weights"), [
+    ("base", {}, "default"), ("quick", {}, "default"), ("high", {}, "default"), ("paper", {}, None),
+    ("base", {"encoder": "resnet34"}, None), ("base", {"octaves": 4}, None), ("base", {"weights": "none"}, None),
+    ("base", {"weights": None}, "default"), ("base", {"weights": "mine"}, "mine"),
+    ("paper", {"weights": "mine"}, "mine"),
+])  # fmt: skip
+def test_fits_start_from_the_weights_of_the_package_where_they_fit(preset, settings, weights):
+    assert preset_config(preset, **settings).weights == weights

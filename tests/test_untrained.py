@@ -131,7 +131,9 @@ def test_photos_that_are_not_there_are_refused(scene_path, chosen, message):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--steps", "0"], "--steps: expected at least 2, or 0 with --weights, got 0"),
+    (["--steps", "0", "--weights", "none"], "--steps: expected at least 2 without weights, got 0"),
+    (["--steps", "0", "--preset", "paper"], "--steps: expected at least 2 without weights, got 0"),
+    (["--steps", "1"], "--steps: expected at least 2, or 0 with weights, got 1"),
     (["--weights", "nowhere", "--steps", "0"], "--weights nowhere: expected a .safetensors file"),
     (["--views", "1,x"], "--views: expected numbers of photos like 0,5,7, got '1,x'"),
     (["--views", "1"], "views: expected at least 2, got 1"),
@@ -151,7 +153,7 @@ def test_weights_of_another_encoder_are_refused(scene_path, tmp_path):
 
 def test_no_steps_without_weights_is_refused(scene_path):
     with pytest.raises(ValueError, match="steps: expected at least 2, or weights that know something"):
-        api.fit(load_scene(scene_path), steps=[0, 0])
+        api.fit(load_scene(scene_path), steps=[0, 0], weights="none")
 
 
 def test_unfit_weights_are_refused_before_anything_is_matched(scene_path, weights, tmp_path, capsys):

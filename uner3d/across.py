@@ -52,9 +52,10 @@ def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> P
 def across_config(options: FitOptions, folders: list[Path], processes: int) -> AcrossConfig:
     """The settings of a training from those of the command."""
     trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    weights = weights_file(options.weights)
     config = AcrossConfig(encoder=options.encoder or "cnn", encoder_weights=trunk, seed=options.seed,
                           device=options.device, steps=options.steps, downscale=options.downscale,
-                          weights=weights_file(options.weights), processes=processes,
+                          weights=None if weights == "none" else weights, processes=processes,
                           scenes=[str(folder.resolve()) for folder in folders])  # fmt: skip
     check_minutes(options.minutes)
     if options.minutes is not None:

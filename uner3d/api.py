@@ -20,6 +20,7 @@ from uner3d.data import load_scene
 from uner3d.device import resolve_device
 from uner3d.model.build import Model
 from uner3d.render.grid import DensityGrid
+from uner3d.render.image import mean_colour
 from uner3d.render.renderer import RenderSettings
 from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record
 from uner3d.train.fit import before_training, prepare, return_free_memory
@@ -61,7 +62,10 @@ class Fitted:
     def settings(self) -> RenderSettings:
         """How finished images are rendered."""
         outside = self.config.samples_outside if self.world.outside else 0
-        return RenderSettings(self.config.samples, outside, 0.1, self.world.background, float(self.config.octaves))
+        # A fit sees to it that photos leave nothing out; a field that was never fitted is asked for what none shows.
+        unseen = mean_colour(self.photos.images) / 255 if is_untrained(self.config) else None
+        return RenderSettings(self.config.samples, outside, 0.1, self.world.background, float(self.config.octaves),
+                              unseen=unseen)  # fmt: skip
 
 
 def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False,

@@ -16,6 +16,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+WEIGHTS_FIT = ("model", "encoder", "octaves")  # settings that a file of weights fits; ours fits their defaults
+
+
 @dataclasses.dataclass
 class Config:
     """Everything that decides a result. Lengths are in units of half the longest edge of the scene's box."""
@@ -24,7 +27,7 @@ class Config:
     model: str = "base"  # base | paper
     encoder: str = "cnn"  # cnn | resnet34
     encoder_weights: str | None = None  # local .pth or .safetensors file with an ImageNet ResNet34 state dict
-    weights: str | None = None  # where the model starts: a file of `uner3d train --scenes`; "default": ours
+    weights: str | None = None  # the start: a file of `uner3d train --scenes`; "default": the package's; None: random
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda | cuda:N; auto is settled by the fit
     masks: str = "auto"  # auto | off
@@ -76,6 +79,8 @@ class Config:
 def preset_config(preset: str, **overrides: Any) -> Config:
     """The settings of ``preset`` with ``overrides`` (None means: as the preset has it).
 
+    A model that the weights of the package fit starts from them, unless ``weights`` says otherwise ("none": at random).
+
     Raises ValueError for an unknown preset or field.
     """
     if preset not in PRESETS:
@@ -87,7 +92,12 @@ def preset_config(preset: str, **overrides: Any) -> Config:
             raise ValueError(f"{name}: not a setting; expected one of {', '.join(sorted(fields))}")
         if value is not None:
             values[name] = value
-    return Config(**values)
+    config = Config(**values)
+    if "weights" not in values and all(getattr(config, name) == getattr(Config, name) for name in WEIGHTS_FIT):
+        config.weights = "default"
+    elif config.weights == "none":
+        config.weights = None
+    return config
 
 
 def read_json(path: Path) -> Any:

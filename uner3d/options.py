@@ -23,12 +23,13 @@ class FitOptions:
     """Time budget of the whole command (default: 5; preset quick: 2, high: 30; --scenes: 60). Step counts are
     calibrated from it once and written to config.json."""
     steps: int | None = None
-    """Training steps, instead of a time budget. 0: none, with --weights."""
+    """Training steps, instead of a time budget. 0: none, where there are weights to predict with."""
     weights: str | None = None
     """Where the model starts: a file of `uner3d train --scenes`, `default` for the one that the package brings, or
-    none. With --steps 0 it predicts the scene as it is."""
+    `none` (default: the package's where it fits preset and encoder; --scenes: none). With --steps 0 it predicts the
+    scene as it is."""
     views: str | None = None
-    """Numbers of the photos to use, as in 0,5,7 (default: all). With --weights and --steps 0, one is enough."""
+    """Numbers of the photos to use, as in 0,5,7 (default: all). With --steps 0, one is enough."""
     downscale: float = 1.0
     """Reduce the photos by this factor (2: half the width and height)."""
     holdout: int = 0
@@ -75,14 +76,16 @@ def fit_config(options: FitOptions) -> Config:
     resolve_device(options.device)  # refused before a scene is read
     check_minutes(options.minutes)
     weights = weights_file(options.weights)
-    if options.steps is not None and options.steps < 2 and not (options.steps == 0 and weights):
-        raise ValueError(f"--steps: expected at least 2, or 0 with --weights, got {options.steps}")
+    if options.steps is not None and options.steps < 2 and options.steps != 0:
+        raise ValueError(f"--steps: expected at least 2, or 0 with weights, got {options.steps}")
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
     trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
     make = untrained_config if options.steps == 0 else preset_config
     config = make(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
                   masks=options.masks, box=box, seed=options.seed, encoder_weights=trunk, encoder=options.encoder,
                   device=options.device, weights=weights, views=_numbers(options.views))  # fmt: skip
+    if options.steps == 0 and not config.weights:
+        raise ValueError("--steps: expected at least 2 without weights, got 0")
     if options.steps:
         config.steps = split_steps(options.steps, config.coarse_share)
     return config
@@ -95,12 +98,11 @@ def check_minutes(minutes: float | None) -> None:
 
 
 def weights_file(name: str | None) -> str | None:
-    """The name of a file of weights as config.json has it: "default", or where it lies, wherever that is read; None
-    for none."""
+    """What ``--weights`` names, as a setting: "default", "none", or where a file lies, wherever that is read."""
     from uner3d.train.weights import weights_path
 
     if name in (None, "none"):
-        return None
+        return name
     path = weights_path(name)
     return name if name == "default" else str(path.resolve())
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from toy import random_sources
 
-from uner3d.model.field import BaseField, Sources, contract
+from uner3d.model.field import BaseField, Sources, contract, seen_from_cameras
 from uner3d.ops.reference._views import centres
 
 
@@ -161,3 +161,30 @@ def test_contract_is_continuous_and_monotone():
     length = contract(t * torch.tensor([[1.0, -0.5, 0.2]])).abs().amax(-1)
     assert (length.diff() > 0).all()
     assert length.diff().max() <= 1.01 * float(t[1] - t[0])
+
+
+def test_positions_as_the_cameras_see_them():
+    """One view: right, down and forward of it from the centre of the box. More: their mean by weight. None: nothing."""
+    poses = random_sources(3).cam_from_unit
+    x = some_points()[0]
+    x = 0.5 * x / x.norm(dim=1, keepdim=True)  # within the unit ball, where nothing is contracted
+    each = torch.einsum("vij,nj->nvi", poses[:, :, :3], x) / 2
+    weights = torch.rand(40, 3)
+    alone = torch.zeros(40, 3).index_fill_(1, torch.tensor([1]), 0.3)
+    torch.testing.assert_close(seen_from_cameras(x, alone, poses), each[:, 1])
+    wanted = (weights[..., None] * each).sum(1) / weights.sum(1, keepdim=True)
+    torch.testing.assert_close(seen_from_cameras(x, weights, poses), wanted)
+    assert (seen_from_cameras(x, 0 * weights, poses) == 0).all()
+    assert seen_from_cameras(1e6 * x, weights, poses).abs().max() < 3**0.5  # half of a cube of half edge 2
+
+
+def test_a_lone_view_tells_near_from_far(field):
+    """The same pixel, the same distance from the centre, the encoded position out of the way: only the view's own frame
+    is left to tell the two points on its axis apart."""
+    sources = random_sources(1)
+    with torch.no_grad():
+        field.layer1.weight[:, -3 * (2 * field.n_octaves + 1):] = 0
+    axis = sources.cam_from_unit[0, 2, :3]
+    x = torch.stack([0.4 * axis, -0.4 * axis])
+    sigma, _ = field.density(x, axis.expand(2, 3).contiguous(), sources, 4.0)
+    assert (sigma[0] - sigma[1]).abs() > 1e-3 * sigma.max()

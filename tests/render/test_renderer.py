@@ -99,6 +99,32 @@ def test_leaving_out_carved_samples_changes_nothing(share):
     assert (results[0][2].max() > 0.1) == (share > 0)
 
 
+@pytest.mark.parametrize("fixed_shapes", [False, True])
+def test_what_no_source_shows_has_the_colour_given_for_it(fixed_shapes):
+    """A ball before the only source's camera and one behind it; without background, past both."""
+    unseen = torch.tensor([0.3, 0.9, 0.1])
+    source = random_sources(1)
+    centre = -source.cam_from_unit[0, :, :3].T @ source.cam_from_unit[0, :, 3]
+    away = torch.nn.functional.normalize(centre, dim=0)
+    across = torch.linalg.cross(away, torch.tensor([0.0, 1, 0]))
+    origins = torch.stack([across * 3, across * 3 + away * 2 * centre.norm(), across * 3 + torch.tensor([0.0, 9, 0])])
+    grid = DensityGrid(32, torch.full((3,), 20.0))
+    grid.values += 1
+
+    class TwoBalls(BallField):
+        def density(self, x, rays, sources, window):
+            far = (x - away * 2 * centre.norm()).norm(dim=-1)
+            return 200.0 * (torch.minimum(x.norm(dim=-1), far) < RADIUS).float(), torch.zeros(len(x), 1)
+
+    settings = RenderSettings(samples=256, uniform=1.0, unseen=unseen, fixed_shapes=fixed_shapes)
+    colour = render_rays(TwoBalls(), source, grid, origins, -across.expand(3, 3), settings).colour
+    wanted = torch.stack([torch.tensor([0.2, 0.5, 0.8]), unseen, unseen])
+    torch.testing.assert_close(colour, wanted, rtol=0, atol=1e-3)
+    settings.background = torch.tensor([0.0, 0.0, 1.0])
+    past = render_rays(TwoBalls(), source, grid, origins, -across.expand(3, 3), settings).colour[2]
+    torch.testing.assert_close(past, settings.background)
+
+
 def test_the_space_beyond_the_box_is_rendered_on_request():
     class Wall(BallField):
         """Opaque behind z = 4 (beyond the box)."""

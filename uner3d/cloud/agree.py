@@ -12,6 +12,7 @@ from uner3d import ops
 from uner3d.train.photos import Ranking, camera_centres
 
 from .colour_check import colour_deviation
+from .contradicted import contradicted
 from .free_space import bare_pixels, contradictions, is_black, mixed_pixels
 from .raster import footprint, lookup, project, raster_normals
 from .surface import SurfaceMaps
@@ -48,7 +49,8 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
     """Check every surface point against its neighbours' surfaces and photos.
 
     A point is kept where at least min(3, V - 1) views (its own included, and another where there is one) carry it forth
-    and back within a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it.
+    and back within a pixel and 1 % of depth, or two whose photos correlate well, and more of them than see through it;
+    unless others contradict it with better evidence (contradicted.py).
     Depths of one field agree with themselves easily, so the photos have a say: where the patches around the point have
     texture, they must correlate, and where one shows the bare ``background`` (3,), nothing else can be. Of a black one,
     all that is nearly black and hangs together with it, or has no texture (the cloth an object stands on), is a part.
@@ -88,9 +90,12 @@ def agree(maps: SurfaceMaps, photos, ranking: Ranking, background: Tensor | None
                               (out.n_views, count.clamp(max=255).to(torch.uint8)), (out.ncc, ncc),
                               (out.confidence, score.clamp(0, 1))):  # fmt: skip
             target[view].view(height * width, *target.shape[3:])[index] = value
+    nearest = [row[:n_neighbours] for row in ranking]
+    for view, rows in enumerate(contradicted(maps, out, nearest)):
+        out.kept[view].view(-1)[rows] = False
     if background is not None and photos.masks is None:
         _carve_free_space(maps, out, photos, background)
-    _assign_owners(maps, out, [row[:n_neighbours] for row in ranking])
+    _assign_owners(maps, out, nearest)
     matching, confirmed = agreement_shares(maps, out)
     if matching < LEAST_MATCHING or confirmed < LEAST_KEPT:
         out.confidence *= min(matching, confirmed)  # a whole that is in doubt makes none of its points credible

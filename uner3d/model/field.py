@@ -54,6 +54,19 @@ def encode_position(x: Tensor, n_octaves: int, window: float | Tensor) -> Tensor
     return ops.positional_encoding(contracted, n_octaves, True, min(window, n_octaves))
 
 
+@torch.no_grad()
+def seen_from_cameras(x: Tensor, weights: Tensor, cam_from_unit: Tensor) -> Tensor:
+    """Positions (N, 3), contracted, along the axes of the cameras that see them: right, down, away from the camera, the
+    mean over the views by ``weights`` (N, V); 0 where none looks.
+
+    The one thing that tells what lies behind what a lone photo shows, and where the ground is: photos are upright,
+    where the axes of a scene may point anywhere.
+    """
+    shares = weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
+    axes = (shares @ cam_from_unit[:, :, :3].reshape(-1, 9)).view(-1, 3, 3)
+    return 0.5 * (axes * contract(x)[:, None]).sum(-1)
+
+
 class FieldModule(nn.Module):
     """What trainer and renderer ask of a field."""
 
@@ -82,16 +95,17 @@ class FieldModule(nn.Module):
 
 
 class BaseField(FieldModule):
-    """[mean, var over the views, log n, gamma(x)] -> 64 -> 64 -> density and a geometry code; colours of the source
-    pixels, blended with learned weights. Any number of views; invariant to their order.
+    """[mean, var over the views, log n, x as the cameras see it, gamma(x)] -> 64 -> 64 -> density and a geometry code;
+    colours of the source pixels, blended with learned weights. Any number of views; invariant to their order.
 
-    Our reading of UNeR3D (Lin et al. 2023, arXiv 2312.06706), with the colour blending of IBRNet (Wang et al. 2021).
+    Our reading of UNeR3D (Lin et al. 2023, arXiv 2312.06706), with the colour blending of IBRNet (Wang et al. 2021) and
+    positions in the cameras' frames as in pixelNeRF (Yu et al. 2021).
     """
 
     def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15) -> None:
         super().__init__()
         self.n_octaves, self.geometry = n_octaves, geometry
-        n_in = 2 * (channels + 3) + 1 + 3 * (2 * n_octaves + 1)
+        n_in = 2 * (channels + 3) + 1 + 3 + 3 * (2 * n_octaves + 1)
         self.layer1, self.layer2 = nn.Linear(n_in, width), nn.Linear(width, width)
         self.out = nn.Linear(width, 1 + geometry)
         self.blend1 = nn.Linear(channels + N_ANGLES + geometry, 16)
@@ -109,8 +123,9 @@ class BaseField(FieldModule):
         mean, var, n = ops.fuse_views(sources.maps, sources.K_maps, sources.cam_from_unit, x, weights)
         rgb_mean, rgb_var, _ = ops.fuse_views(sources.images, sources.K, sources.cam_from_unit, x, weights)
         # The standard deviation is the photo-consistency cue; as a variance it would vanish near agreement.
+        placed = seen_from_cameras(x, weights, sources.cam_from_unit)
         inputs = [mean, (var + 1e-4).sqrt(), rgb_mean, 4 * (rgb_var + 1e-5).sqrt(), torch.log1p(n)[:, None],
-                  encode_position(x, self.n_octaves, window)]  # fmt: skip
+                  placed, encode_position(x, self.n_octaves, window)]  # fmt: skip
         with self.precision(x.device):
             h = F.relu(self.layer1(torch.cat(inputs, -1)))
             h = self.out(F.relu(self.layer2(h)))

@@ -23,8 +23,8 @@ def render_image(field, sources, grid: DensityGrid, K: Tensor, cam_from_unit: Te
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([x, y], -1).reshape(-1, 2).to(K) + 0.5
     origins, directions = pixel_rays(K, cam_from_unit, pixels)
-    black = torch.zeros(3, device=device) if settings.background is None else settings.background
-    colour = black.repeat(n_pixels, 1)
+    behind = torch.zeros(3, device=device) if settings.behind is None else settings.behind
+    colour = behind.repeat(n_pixels, 1)
     depth, opacity = torch.zeros(n_pixels, device=device), torch.zeros(n_pixels, device=device)
     wanted, size = torch.arange(n_pixels, device=device), at_once(CHUNK, device)
     if settings.samples_outside == 0:
@@ -35,6 +35,11 @@ def render_image(field, sources, grid: DensityGrid, K: Tensor, cam_from_unit: Te
         depth[part] = torch.where(seen.opacity > 0.5, seen.depth, torch.zeros_like(seen.depth))
     shape = (height, width)
     return colour.view(*shape, 3), depth.view(shape), opacity.view(shape)
+
+
+def mean_colour(images: Tensor) -> Tensor:
+    """The mean (3,) of photos (V, H, W, 3): the best guess of what they do not show."""
+    return images.mean((0, 1, 2), dtype=torch.float32)
 
 
 def may_hit(grid: DensityGrid, origins: Tensor, directions: Tensor, least: float = 1e-2) -> Tensor:

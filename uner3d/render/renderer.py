@@ -44,7 +44,8 @@ class Rendering:
 class RenderSettings:
     """samples inside and outside the box; share of the inner ones spread evenly; background (3,) or None (black);
     open octaves, or their factors. fixed_shapes: colours are computed for hidden samples too and then dropped, so that
-    no shape depends on values: the host then never waits for a GPU to count the visible ones."""
+    no shape depends on values: the host then never waits for a GPU to count the visible ones. unseen: colour (3,) of
+    samples that no source sees, and behind rays that meet nothing where there is no background; None: black."""
 
     samples: int = 32
     samples_outside: int = 0
@@ -52,6 +53,12 @@ class RenderSettings:
     background: Tensor | None = None
     window: float | Tensor = 16.0
     fixed_shapes: bool = False
+    unseen: Tensor | None = None
+
+    @property
+    def behind(self) -> Tensor | None:
+        """Colour (3,) behind rays that meet nothing, None: black."""
+        return self.unseen if self.background is None else self.background
 
 
 def render_rays(
@@ -79,18 +86,28 @@ def render_rays(
             weights = ops.composite(sigma.detach(), colour.view(n_rays, n_samples, 3)[..., :0], lengths).weights
             visible = weights.reshape(-1) > COLOUR_THRESHOLD
         if settings.fixed_shapes:
-            colour = torch.where(visible[:, None], field.colour(flat_x, flat_rays, code, sources), colour)
+            seen = _colours(field, flat_x, flat_rays, code, sources, settings)
+            colour = torch.where(visible[:, None], seen, colour)
         else:
             code_row = visible[asked].nonzero()[:, 0]
             row = visible.nonzero()[:, 0]  # the same samples, since what was not asked for has no weight
-            seen = field.colour(flat_x[row], flat_rays[row], code[code_row], sources)
+            seen = _colours(field, flat_x[row], flat_rays[row], code[code_row], sources, settings)
             colour = colour.index_put((row,), seen)
     result = ops.composite(sigma, colour.view(n_rays, n_samples, 3), lengths)
     out = result.colour
-    if settings.background is not None:
-        out = out + (1 - result.opacity)[:, None] * settings.background
+    if settings.behind is not None:
+        out = out + (1 - result.opacity)[:, None] * settings.behind
     depth = result.depth / (result.opacity.clamp_min(1e-6) * length[:, 0])
     return Rendering(out, depth, result.opacity, result.weights, edges, points, sigma)
+
+
+def _colours(field: Field, x: Tensor, rays: Tensor, code: Tensor, sources, settings: RenderSettings) -> Tensor:
+    """Colours (N, 3) at x (N, 3); ``settings.unseen`` where no source looks."""
+    colour = field.colour(x, rays, code, sources)
+    if settings.unseen is None:
+        return colour
+    _, inside = ops.sample_views(sources.images[..., :1].contiguous(), sources.K, sources.cam_from_unit, x)
+    return torch.where(inside.any(1, keepdim=True), colour, settings.unseen)
 
 
 def densities(

@@ -62,7 +62,7 @@ class AcrossConfig(StepSettings):
     def model_config(self) -> Config:
         """The settings of the model alone."""
         return preset_config("base", encoder=self.encoder, encoder_weights=self.encoder_weights, octaves=self.octaves,
-                             seed=self.seed, weights=self.weights)  # fmt: skip
+                             seed=self.seed, weights=self.weights or "none")  # fmt: skip
 
 
 @dataclasses.dataclass

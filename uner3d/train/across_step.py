@@ -12,6 +12,7 @@ from uner3d.device import upload
 from uner3d.model.build import Model
 from uner3d.render.fill import fill_grid
 from uner3d.render.grid import DensityGrid
+from uner3d.render.image import mean_colour
 from uner3d.render.renderer import RenderSettings, render_rays
 
 from . import losses
@@ -100,12 +101,14 @@ def draw_task(scene: TrainingScene, settings: StepSettings, generator: torch.Gen
 
 def draw_views(cam_from_unit: Tensor, generator: torch.Generator) -> tuple[int, Tensor]:
     """A target and its sources (n,), 1 to MOST_VIEWS of the other views: n random ones of the m that are most like the
-    target, both numbers random, so that near and far sources, few and many, all occur."""
+    target, both numbers random, so that near and far sources, few and many, all occur. n is drawn in proportion to
+    1 / n: with few photos most has to be guessed, and guessing takes longest to learn."""
     n_views = len(cam_from_unit)
     target = int(torch.randint(n_views, (), generator=generator))
     order = view_likeness(cam_from_unit[target, None], cam_from_unit)[0].argsort(descending=True, stable=True)
     others = order[order != target]
-    n = int(torch.randint(1, min(MOST_VIEWS, len(others)) + 1, (), generator=generator))
+    shares = 1.0 / torch.arange(1, min(MOST_VIEWS, len(others)) + 1)
+    n = 1 + int(torch.multinomial(shares, 1, generator=generator))
     m = int(torch.randint(n, len(others) + 1, (), generator=generator))
     return target, others[torch.randperm(m, generator=generator)[:n]]
 
@@ -125,7 +128,8 @@ class PredictView(nn.Module):
         grid = DensityGrid(s.grid, task.extent, None, task.background is None)
         fill_grid(grid, field, [(sources, task.centre)], s.window, generator)
         outside = s.samples_outside if task.background is None else 0
-        settings = RenderSettings(s.samples, outside, 0.4, task.background, s.window, device.type != "cpu")
+        settings = RenderSettings(s.samples, outside, 0.4, task.background, s.window, device.type != "cpu",
+                                  mean_colour(task.images))  # fmt: skip
         batch = task.batch
         seen = render_rays(field, sources, grid, batch.origins, batch.directions, settings, generator)
         weights, edges = seen.weights[:, : s.samples], seen.edges[:, : s.samples + 1]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uner3d.config import Config
+from uner3d.config import WEIGHTS_FIT, Config
 from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
 
@@ -17,7 +17,6 @@ from .tensor_file import load_model, read_tensors, write_tensors
 
 FORMAT = "uner3d weights 1"
 SHIPPED = Path(__file__).parent.parent / "weights"
-SETTINGS = ("model", "encoder", "octaves")  # of a Config: what a file of weights fits
 
 
 def weights_path(name: str | Path) -> Path:
@@ -42,7 +41,7 @@ def save_weights(path: Path, model: torch.nn.Module, config: Config, open_octave
     closed = 6 * (config.octaves - open_octaves)
     first[:, first.shape[1] - closed :] = 0
     metadata = {"format": FORMAT, "recipe": json.dumps(recipe),
-                **{name: str(getattr(config, name)) for name in SETTINGS}}  # fmt: skip
+                **{name: str(getattr(config, name)) for name in WEIGHTS_FIT}}  # fmt: skip
     write_tensors(path, tensors, metadata)
 
 
@@ -60,7 +59,7 @@ def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
     ValueError, which name the file, what was expected and what it holds."""
     path = weights_path(config.weights or "default")
     tensors, metadata = read_weights(path)
-    for name in SETTINGS:
+    for name in WEIGHTS_FIT:
         wanted = str(getattr(config, name))
         if metadata.get(name) != wanted:
             raise ValueError(f"{path}: {name}: expected weights for {wanted}, got {metadata.get(name)}")
