@@ -25,9 +25,9 @@ def scene_path(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory, scene_path) -> Path:
-    """Weights that were trained on the ball for a few seconds."""
+    """Weights that were trained on the ball for some ten seconds."""
     run = tmp_path_factory.mktemp("weights")
-    command = ["train", "--scenes", str(scene_path), "-o", str(run), "--steps", "150", "--threads", "1", "--quiet"]
+    command = ["train", "--scenes", str(scene_path), "-o", str(run), "--steps", "300", "--threads", "1", "--quiet"]
     assert main(command) == 0
     return run / "weights.safetensors"
 
