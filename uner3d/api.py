@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from uner3d.cloud.agree import Agreed, agree
 from uner3d.cloud.generate import CloudResult, write_cloud
 from uner3d.cloud.ply import Cloud, read_ply
@@ -62,10 +64,14 @@ class Fitted:
     def settings(self) -> RenderSettings:
         """How finished images are rendered."""
         outside = self.config.samples_outside if self.world.outside else 0
-        # A fit sees to it that photos leave nothing out; a field that was never fitted is asked for what none shows.
-        unseen = mean_colour(self.photos.images) / 255 if is_untrained(self.config) else None
         return RenderSettings(self.config.samples, outside, 0.1, self.world.background, float(self.config.octaves),
-                              unseen=unseen)  # fmt: skip
+                              unseen=self._unseen)  # fmt: skip
+
+    @cached_property
+    def _unseen(self) -> Tensor | None:
+        """Colour (3,) of what no photo shows: a fit sees to it that they leave nothing out, a field that was never
+        fitted is asked for it."""
+        return mean_colour(self.photos.images) / 255 if is_untrained(self.config) else None
 
 
 def fit(scene, preset: str = "base", *, run: Path | str | None = None, resume: bool = False,

@@ -10,11 +10,12 @@ from uner3d.cloud.surface import SurfaceMaps, raster_rays
 
 HEIGHT, WIDTH, FOCAL = 72, 96, 110.0
 N, FEW = 10, 3  # views, and those that hold what is wrong
+PATCH = 0.25  # half edge of it
 DEEP = 0.2  # of the patch below or above the floor: eight pixels or more
 
 
-def floor(patch_height: float, patch: float = 0.25, views: int = FEW) -> tuple[SurfaceMaps, torch.Tensor]:
-    """Depths of the plane y = 0 with a square of it at ``patch_height`` in the first ``views`` views; that square."""
+def floor(patch_height: float) -> tuple[SurfaceMaps, torch.Tensor]:
+    """Depths of the plane y = 0 with a square of it at ``patch_height`` in the first FEW views; that square."""
     poses = torch.tensor(np.stack(ring(N, distance=2.5, height=2.0)), dtype=torch.float32)
     K = torch.tensor([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]]).repeat(N, 1, 1)
     depth, wrong = torch.zeros(N, HEIGHT, WIDTH), torch.zeros(N, HEIGHT, WIDTH, dtype=torch.bool)
@@ -23,7 +24,7 @@ def floor(patch_height: float, patch: float = 0.25, views: int = FEW) -> tuple[S
         t = -origins[:, 1] / directions[:, 1]
         moved = (patch_height - origins[:, 1]) / directions[:, 1]
         hit = origins + moved[:, None] * directions
-        inside = (hit[:, [0, 2]].abs() < patch).all(1) & (view < views)
+        inside = (hit[:, [0, 2]].abs() < PATCH).all(1) & (view < FEW)
         depth[view] = torch.where(inside, moved, t).view(HEIGHT, WIDTH)
         wrong[view] = inside.view(HEIGHT, WIDTH)
     assert depth.min() > 0

@@ -14,7 +14,7 @@ from uner3d.train.photos import Ranking, camera_centres
 from .colour_check import colour_deviation
 from .contradicted import contradicted
 from .free_space import bare_pixels, contradictions, is_black, mixed_pixels
-from .raster import footprint, lookup, project, raster_normals
+from .raster import footprint, lookup, project, raster_normals, raster_place, unproject
 from .surface import SurfaceMaps
 
 PIXEL_TOLERANCE = 1.0  # forward-backward error, in raster pixels
@@ -145,10 +145,8 @@ def _assign_owners(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> None:
         best = torch.zeros_like(own)
         for other in ranking[view].tolist():
             pixel, depth = project(maps.K[other], pose[other], points)
-            column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
-            inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (depth > 0)
-            column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-            same = inside & agreed.kept[other][row, column]
+            row, column, inside = raster_place(pixel, height, width)
+            same = inside & (depth > 0) & agreed.kept[other][row, column]
             same &= (maps.depth[other][row, column] / depth - 1).abs() < 1.5 * DEPTH_TOLERANCE
             rival = score[other][row, column] * (1.0 + 1e-4 * (other < view))  # equal evidence: the earlier view
             best = torch.maximum(best, torch.where(same, rival, torch.zeros_like(rival)))
@@ -188,8 +186,7 @@ def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor) -> tup
         there, depth = project(maps.K[other], pose[other], points)
         seen, valid = lookup(maps.depth[other], there)
         valid &= depth > 0
-        ray = torch.cat([there, torch.ones_like(depth)[:, None]], 1) @ maps.K[other].inverse().T * seen[:, None]
-        y = (ray - pose[other][:, 3]) @ pose[other][:, :3]
+        y = unproject(maps.K[other], pose[other], there, seen)
         back, back_z = project(maps.K[view], pose[view], y)
         close = (back - pixel).norm(dim=-1) < PIXEL_TOLERANCE
         close &= valid & ((back_z - z).abs() < DEPTH_TOLERANCE * z)

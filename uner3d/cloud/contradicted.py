@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uner3d.train.photos import Ranking, camera_centres
 
-from .raster import footprint, lookup, project
+from .raster import footprint, lookup, project, raster_place, unproject
 from .surface import SurfaceMaps
 
 if TYPE_CHECKING:
@@ -35,13 +35,8 @@ def contradicted(maps: SurfaceMaps, agreed: Agreed, ranking: Ranking) -> list[Te
     found = []
     for view in range(len(maps.depth)):
         rows = (agreed.kept[view] & (agreed.n_views[view] * STRONGER < most)).view(-1).nonzero()[:, 0]
-        count = agreed.n_views[view].view(-1)[rows].float()
-        against = torch.zeros_like(count)
-        if len(rows):
-            nearest = _nearest(maps.depth[view])
-            for other in ranking[view].tolist():
-                against += _contradicts(maps, agreed, view, rows, other, nearest)
-        found.append(rows[count <= OUTNUMBERED * against])
+        against = _against(maps, agreed, view, rows, ranking[view])
+        found.append(rows[agreed.n_views[view].view(-1)[rows] <= OUTNUMBERED * against])
     return found
 
 
@@ -52,26 +47,25 @@ def _nearest(depth: Tensor) -> Tensor:
     return (1 / F.max_pool2d(inverse[None], 3, stride=1, padding=1)[0]).nan_to_num(posinf=0.0)
 
 
-def _contradicts(maps: SurfaceMaps, agreed: Agreed, view: int, rows: Tensor, other: int, nearest: Tensor) -> Tensor:
-    """Whether view ``other`` contradicts the points (M,) of ``view`` at raster pixels ``rows`` (M,); ``nearest``: the
-    least depths (h, w) of ``view``."""
+def _against(maps: SurfaceMaps, agreed: Agreed, view: int, rows: Tensor, near: Tensor) -> Tensor:
+    """How many of the views ``near`` contradict the points of ``view`` at raster pixels ``rows`` (M,): (M,)."""
     points, normals = agreed.points[view].view(-1, 3)[rows], agreed.normals[view].view(-1, 3)[rows]
     count, size = agreed.n_views[view].view(-1)[rows], footprint(maps, view)[rows] / maps.stride
-    pixel, depth = project(maps.K[other], maps.cam_from_unit[other], points)
-    seen, valid = lookup(maps.depth[other], pixel)
-    height, width = maps.depth.shape[1:]
-    column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
-    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    valid &= (depth > 0) & agreed.kept[other][row, column]
-    valid &= agreed.n_views[other][row, column] > STRONGER * count
-    behind = (seen - depth) / size
-    ray = torch.cat([pixel, torch.ones_like(depth)[:, None]], 1) @ maps.K[other].inverse().T * seen[:, None]
-    shown = (ray - maps.cam_from_unit[other][:, 3]) @ maps.cam_from_unit[other][:, :3]
-    back, back_depth = project(maps.K[view], maps.cam_from_unit[view], shown)
-    own, is_surface = lookup(nearest, back)
-    no_occluder = is_surface & (back_depth > 0) & (own - back_depth > APART * size)
-    alike = (agreed.normals[other][row, column] * normals).sum(-1) > ALIKE
-    towards = F.normalize(camera_centres(maps.cam_from_unit[other, None]) - points, dim=-1)
-    facing = (towards * normals).sum(-1) > 0  # else a rounded surface hides its own far side
-    no_occluder |= alike & facing & (behind > -REACH)
-    return valid & ((behind > APART) | ((behind < -APART) & no_occluder))
+    K, poses, nearest = maps.K, maps.cam_from_unit, _nearest(maps.depth[view])
+    against = torch.zeros(len(rows))
+    for other in near.tolist():
+        pixel, depth = project(K[other], poses[other], points)
+        seen, valid = lookup(maps.depth[other], pixel)
+        row, column, _ = raster_place(pixel, *nearest.shape)
+        valid &= (depth > 0) & agreed.kept[other][row, column]
+        valid &= agreed.n_views[other][row, column] > STRONGER * count
+        behind = (seen - depth) / size
+        shown, shown_depth = project(K[view], poses[view], unproject(K[other], poses[other], pixel, seen))
+        own, is_surface = lookup(nearest, shown)
+        no_occluder = is_surface & (shown_depth > 0) & (own - shown_depth > APART * size)
+        alike = (agreed.normals[other][row, column] * normals).sum(-1) > ALIKE
+        towards = camera_centres(poses[other, None]) - points
+        facing = (towards * normals).sum(-1) > 0  # else a rounded surface hides its own far side
+        no_occluder |= alike & facing & (behind > -REACH)
+        against += valid & ((behind > APART) | ((behind < -APART) & no_occluder))
+    return against

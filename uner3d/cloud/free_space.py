@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uner3d.train.photos import shows
 
-from .raster import project
+from .raster import project, raster_place
 from .surface import SurfaceMaps
 
 BARE = 0.1  # largest difference of a channel from the background's colour in a pixel that shows nothing else
@@ -76,11 +76,9 @@ def contradictions(points: Tensor, colours: Tensor, maps: SurfaceMaps, photos, b
         x = points[part]
         for view in range(len(photos)):
             pixel, z = project(photos.K[view], maps.cam_from_unit[view], x)
-            column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
-            inside = (z > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
-            column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+            row, column, inside = raster_place(pixel, height, width)
             in_front = maps.depth[view][(row // maps.stride).clamp(max=rows - 1),
                                         (column // maps.stride).clamp(max=columns - 1)]  # fmt: skip
             hidden = (in_front > 0) & (in_front < z * (1 - OCCLUDED))
-            count[part] += inside & ~hidden & bare[view, row, column]
+            count[part] += inside & (z > 0) & ~hidden & bare[view, row, column]
     return count

@@ -16,6 +16,20 @@ def project(K: Tensor, pose: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     return (in_camera @ K.T)[:, :2] / z.clamp_min(1e-6)[:, None], z
 
 
+def unproject(K: Tensor, pose: Tensor, pixel: Tensor, depth: Tensor) -> Tensor:
+    """Points (N, 3) at z-depths (N,) behind pixels (N, 2) of one camera: what ``project`` undoes."""
+    in_camera = torch.cat([pixel, torch.ones_like(depth)[:, None]], 1) @ K.inverse().T * depth[:, None]
+    return (in_camera - pose[:, 3]) @ pose[:, :3]
+
+
+def raster_place(pixel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and column (N,), (N,) of the raster pixels that pixels (N, 2) fall into, the nearest where that is none, and
+    whether they lie inside (N,)."""
+    column, row = pixel.nan_to_num(-1, -1, -1).floor().long().clamp(-1, max(height, width)).unbind(1)
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    return row.clamp(0, height - 1), column.clamp(0, width - 1), inside
+
+
 def lookup(depth: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
     """Bilinear inverse depth at pixels where all four taps hold a surface and lie within 2 %; else the nearest tap."""
     height, width = depth.shape

@@ -106,7 +106,7 @@ def _colours(field: Field, x: Tensor, rays: Tensor, code: Tensor, sources, setti
     colour = field.colour(x, rays, code, sources)
     if settings.unseen is None:
         return colour
-    _, inside = ops.sample_views(sources.images[..., :1].contiguous(), sources.K, sources.cam_from_unit, x)
+    _, inside = ops.sample_views(sources.images, sources.K, sources.cam_from_unit, x)
     return torch.where(inside.any(1, keepdim=True), colour, settings.unseen)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from uner3d.config import Config, preset_config, read_json
+from uner3d.config import Config, read_json
 from uner3d.model.build import Model
 
 from .across_step import TERMS, PredictView, StepSettings, Task, draw_task
@@ -61,8 +61,8 @@ class AcrossConfig(StepSettings):
 
     def model_config(self) -> Config:
         """The settings of the model alone."""
-        return preset_config("base", encoder=self.encoder, encoder_weights=self.encoder_weights, octaves=self.octaves,
-                             seed=self.seed, weights=self.weights or "none")  # fmt: skip
+        return Config(encoder=self.encoder, encoder_weights=self.encoder_weights, octaves=self.octaves, seed=self.seed,
+                      weights=self.weights)  # fmt: skip
 
 
 @dataclasses.dataclass
