@@ -62,9 +62,13 @@ def seen_from_cameras(x: Tensor, weights: Tensor, cam_from_unit: Tensor) -> Tens
     The one thing that tells what lies behind what a lone photo shows, and where the ground is: photos are upright,
     where the axes of a scene may point anywhere.
     """
-    shares = weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
-    axes = (shares @ cam_from_unit[:, :, :3].reshape(-1, 9)).view(-1, 3, 3)
-    return 0.5 * (axes * contract(x)[:, None]).sum(-1)
+    x = contract(x)
+    # One product gives the axes, column by column of the rotations, and in a last column the sum of the weights.
+    columns = cam_from_unit[:, :, :3].transpose(1, 2).reshape(-1, 9)
+    axes = weights @ torch.cat([columns, columns.new_ones(len(columns), 1)], 1)
+    placed = axes[:, :3] * x[:, :1]
+    placed.addcmul_(axes[:, 3:6], x[:, 1:2]).addcmul_(axes[:, 6:9], x[:, 2:])
+    return placed.mul_(0.5).div_(axes[:, 9:].clamp_min_(1e-6))
 
 
 class FieldModule(nn.Module):
