@@ -1,7 +1,7 @@
 """Quality of `uner3d reconstruct` on scenes with exact truth: scenes x presets x seeds, resumable.
 
 python -m benchmarks.bench_reconstruction SCENE [SCENE ...] [--preset base] [--seed 0] [--minutes 10] [--masks auto]
-    [--downscale 1] [--out out/reconstruction] [--resume]
+    [--downscale 1] [--weights none] [--settings NAME=VALUE ...] [--out out/reconstruction] [--resume]
 
 Every run is the whole command in a process of its own. OUT gets a folder a run, results.json, table.md and, for each
 run, a picture of held-out photos beside the cloud as drawn there and its distance from the truth (blue: on it, red:
@@ -23,14 +23,20 @@ from numpy.typing import NDArray
 from benchmarks._child import run_module
 from benchmarks._timing import environment, write_json
 
-COLUMNS = ["scene", "preset", "masks", "seed", "minutes", "downscale", "steps", "points", "acc", "comp", "cd", "f1",
-           "f2", "out_all", "col", "cloud_psnr", "psnr", "seconds", "memory_mb"]  # fmt: skip
+COLUMNS = ["scene", "preset", "settings", "masks", "seed", "minutes", "downscale", "steps", "points", "acc", "comp",
+           "cd", "f1", "f2", "out_all", "col", "cloud_psnr", "psnr", "seconds", "memory_mb"]  # fmt: skip
 PICTURES = 3  # held-out views drawn
 FAR_PX = 5.0
 
 
 def run_name(scene: Path, preset: str, seed: int, args: argparse.Namespace) -> str:
-    return f"{scene.name}-{preset}-masks_{args.masks}-{args.minutes:g}min-down{args.downscale:g}-seed{seed}"
+    name = f"{scene.name}-{preset}-masks_{args.masks}-{args.minutes:g}min-down{args.downscale:g}-seed{seed}"
+    return "-".join([name, *changes(args)])
+
+
+def changes(args: argparse.Namespace) -> list[str]:
+    """What is other than the preset has it, as name=value."""
+    return [*([f"weights={args.weights}"] if args.weights else []), *args.settings]
 
 
 def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.Namespace) -> None:
@@ -38,6 +44,10 @@ def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.N
     command = ["reconstruct", str(scene.resolve()), "-o", str(out.resolve()), "--preset", preset, "--seed", str(seed),
                "--minutes", str(args.minutes), "--masks", args.masks, "--downscale", str(args.downscale),
                "--overwrite", "--quiet"]  # fmt: skip
+    if args.weights:
+        command += ["--weights", args.weights]
+    if args.settings:
+        command += ["--settings", *args.settings]
     done = run_module("uner3d.cli", *command)
     if done.returncode:
         raise RuntimeError(f"uner3d {' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
@@ -83,15 +93,17 @@ def distances(xyz: NDArray, truth: Any) -> NDArray[np.float64]:
     return cKDTree(truth.points).query(xyz, workers=-1)[0]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as markdown, with the means of what is a figure where there are several."""
-    shown = [[_cell(row.get(name)) for name in COLUMNS] for row in rows]
-    if len(rows) > 1:
+def table(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:
+    """Rows as markdown; the columns of this benchmark have, where there are several rows, the means of what is a
+    figure."""
+    means_too, columns = columns is None, columns or COLUMNS
+    shown = [[_cell(row.get(name)) for name in columns] for row in rows]
+    if means_too and len(rows) > 1:
         scores = ("acc", "comp", "cd", "f1", "f2", "out_all", "col", "cloud_psnr", "psnr")
         means = {name: float(np.mean([row[name] for row in rows if row.get(name) is not None] or [np.nan]))
                  for name in scores}  # fmt: skip
-        shown.append(["**mean**", *(_cell(means.get(name)) for name in COLUMNS[1:])])
-    lines = ["| " + " | ".join(cells) + " |" for cells in [COLUMNS, ["---"] * len(COLUMNS), *shown]]
+        shown.append(["**mean**", *(_cell(means.get(name)) for name in columns[1:])])
+    lines = ["| " + " | ".join(cells) + " |" for cells in [columns, ["---"] * len(columns), *shown]]
     return "\n".join(lines) + "\n"
 
 
@@ -104,8 +116,6 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    from PIL import Image
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="+", type=Path, help="scene folders with exact truth")
     parser.add_argument("--preset", nargs="+", default=["base"])
@@ -113,6 +123,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--masks", choices=["auto", "off"], default="auto")
     parser.add_argument("--downscale", type=float, default=1.0)
+    parser.add_argument("--weights", help="the start of the fit, as the command has it")
+    parser.add_argument("--settings", nargs="*", default=[], help="other settings of the fit, as name=value")
     parser.add_argument("--out", type=Path, default=Path("out/reconstruction"))
     parser.add_argument("--resume", action="store_true", help="keep the runs that OUT already holds")
     args = parser.parse_args()
@@ -123,15 +135,25 @@ def main() -> None:
         name = run_name(scene, preset, seed, args)
         if name in saved:
             continue
-        reconstruct(scene, args.out / name, preset, seed, args)
-        row = {"run": name, "scene": scene.name, "preset": preset, "seed": seed, "masks": args.masks,
-               "minutes": args.minutes, "downscale": args.downscale, "commit": environment()["commit"]}  # fmt: skip
-        saved[name] = row | measure(scene, args.out / name)
-        if saved[name]["points"]:
-            Image.fromarray(picture(scene, args.out / name)).save(args.out / f"{name}.png")
+        saved[name] = one_run(scene, name, preset, seed, args)
         write_json(record, {"environment": environment(), "runs": list(saved.values())})
         (args.out / "table.md").write_text(table(list(saved.values())))
         print(table([saved[name]]), flush=True)
+
+
+def one_run(scene: Path, name: str, preset: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """The row of a run that is made now, in the folder ``name`` of OUT, with its picture."""
+    from PIL import Image
+
+    out = args.out / name
+    reconstruct(scene, out, preset, seed, args)
+    row = {"run": name, "scene": scene.name, "preset": preset, "seed": seed, "masks": args.masks,
+           "settings": " ".join(changes(args)), "minutes": args.minutes, "downscale": args.downscale,
+           "commit": environment()["commit"]}  # fmt: skip
+    row |= measure(scene, out)
+    if row["points"]:
+        Image.fromarray(picture(scene, out)).save(args.out / f"{name}.png")
+    return row
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def test_a_table_grows(runs, monkeypatch, tmp_path):
     assert len(second) == 4 and len(runs) == 4 and runs[2:] == [row["run"] for row in second[2:]]
     call(monkeypatch, tmp_path, "--minutes", "3", "--resume")
     assert len(runs) == 6  # another budget is another run
+    call(monkeypatch, tmp_path, "--minutes", "3", "--settings", "refine=0", "prior_loss=0", "--resume")
+    assert len(runs) == 8 and all(name.endswith("-refine=0-prior_loss=0") for name in runs[6:])  # and so is a setting
     assert len(call(monkeypatch, tmp_path)) == 2  # without --resume the record starts anew
     assert all((tmp_path / f"{name}.png").is_file() for name in runs)
 
@@ -55,6 +57,6 @@ def test_means_stand_below_the_rows(runs):
 
 
 def test_a_failure_is_told_with_the_command_and_its_words(tmp_path):
-    args = bench.argparse.Namespace(minutes=1.0, masks="auto", downscale=1.0)
+    args = bench.argparse.Namespace(minutes=1.0, masks="auto", downscale=1.0, weights=None, settings=[])
     with pytest.raises(RuntimeError, match=r"reconstruct .*nothing.* exit code 1: .*nothing"):
         bench.reconstruct(tmp_path / "nothing", tmp_path / "out", "base", 0, args)

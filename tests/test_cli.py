@@ -112,6 +112,9 @@ def test_an_unknown_option_is_refused(scene, tmp_path, capsys):
         (["--downscale", "0.5"], ["downscale", "0.5", ">= 1"]),
         (["--holdout", "-1"], ["holdout", "-1"]),
         (["--box", "0", "0", "0", "1", "-1", "1"], ["box"]),
+        (["--settings", "refine=0", "blur=1"], ["--settings blur=1", "geometric_loss"]),
+        (["--settings", "refine=a"], ["--settings refine=a", "'a'", "int"]),
+        (["--settings", "minutes=3"], ["--settings minutes", "--minutes"]),
         (["--resume"], ["--resume", "state.safetensors", "nothing to resume"]),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from uner3d.config import preset_config
+from uner3d.config import preset_config, setting_from_text
 from uner3d.train.checkpoint import load_run_config, write_json
 
 
@@ -48,3 +48,19 @@ def test_settings_are_read_as_they_were_written(tmp_path, box):
 ])  # fmt: skip
 def test_fits_start_from_the_weights_of_the_package_where_they_fit(preset, settings, weights):
     assert preset_config(preset, **settings).weights == weights
+
+
+@pytest.mark.parametrize(("text", "setting"), [
+    ("refine=0", ("refine", 0)), ("prior_loss=0", ("prior_loss", 0)), ("idw_loss=0.5", ("idw_loss", 0.5)),
+    ("outside=off", ("outside", "off")), ("box=[0, 0, 0, 1, 1, 2]", ("box", [0, 0, 0, 1, 1, 2])),
+    ("replay_steps=false", ("replay_steps", False)), ("encoder_weights=a=b.pth", ("encoder_weights", "a=b.pth")),
+    ("refine", None), ("refine=", None), ("refine=much", None), ("refine=0.5", None), ("blur=1", None), ("=1", None),
+    ("idw_loss=.5", None), ("idw_loss=NaN", None), ("idw_loss=Infinity", None),
+])  # fmt: skip
+def test_settings_written_as_text(text, setting):
+    if setting is not None:
+        assert setting_from_text(text) == setting
+        return
+    with pytest.raises(ValueError, match="^" + text) as caught:
+        setting_from_text(text)
+    assert "expected" in str(caught.value)

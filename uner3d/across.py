@@ -15,7 +15,7 @@ from uner3d.train.checkpoint import check_own_folder
 from uner3d.train.processes import begin_processes, process_number
 from uner3d.train.scene_stream import SceneStream, TrainingScene, find_scenes, training_scene
 
-UNUSED = ("preset", "holdout", "masks", "box", "views")  # options of a fit that mean nothing across scenes
+UNUSED = ("preset", "holdout", "masks", "box", "views", "settings")  # options of a fit that mean nothing across scenes
 
 
 def train_weights(scenes: tuple[Path, ...], out: Path, options: FitOptions) -> Path | None:

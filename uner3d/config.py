@@ -100,6 +100,24 @@ def preset_config(preset: str, **overrides: Any) -> Config:
     return config
 
 
+def setting_from_text(text: str) -> tuple[str, Any]:
+    """Name and value of a setting written as ``name=value``, the value as in config.json (a text may go unquoted).
+
+    Raises ValueError for an unknown setting and a value of another type.
+    """
+    name, _, written = text.partition("=")
+    kinds = get_type_hints(Config)
+    if name not in kinds:
+        raise ValueError(f"{text}: expected name=value with a name among {', '.join(sorted(kinds))}")
+    try:
+        value = json.loads(written, parse_constant=str)  # NaN and Infinity are no settings
+    except json.JSONDecodeError:
+        value = written
+    if not _is_a(value, kinds[name]):
+        raise ValueError(f"{text}: {name} is {written[:60]!r}, expected {Config.__annotations__[name]}")
+    return name, value
+
+
 def read_json(path: Path) -> Any:
     """The content of a file of a run; ValueError names one that is damaged."""
     try:

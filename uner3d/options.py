@@ -6,9 +6,9 @@ import dataclasses
 import math
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from uner3d.config import Config, preset_config
+from uner3d.config import Config, preset_config, setting_from_text
 
 Preset = Literal["quick", "base", "high", "paper"]
 
@@ -46,6 +46,9 @@ class FitOptions:
     """ResNet34 ImageNet weights (.pth or .safetensors) for the `paper` preset and encoder `resnet34`."""
     encoder: Literal["cnn", "resnet34"] | None = None
     """Image encoder of `base`."""
+    settings: tuple[str, ...] = ()
+    """Other settings of the fit as name=value, as config.json has them, for experiments: prior_loss=0 refine=0 is the
+    field without any matching."""
     threads: int | None = None
     """CPU threads (default: torch's own choice)."""
     resume: bool = False
@@ -80,10 +83,11 @@ def fit_config(options: FitOptions) -> Config:
         raise ValueError(f"--steps: expected at least 2, or 0 with weights, got {options.steps}")
     box = [list(options.box[:3]), list(options.box[3:])] if options.box else None
     trunk = str(options.encoder_weights.resolve()) if options.encoder_weights else None
+    others = _other_settings(options.settings)
     make = untrained_config if options.steps == 0 else preset_config
     config = make(options.preset, minutes=options.minutes, downscale=options.downscale, holdout=options.holdout,
                   masks=options.masks, box=box, seed=options.seed, encoder_weights=trunk, encoder=options.encoder,
-                  device=options.device, weights=weights, views=_numbers(options.views))  # fmt: skip
+                  device=options.device, weights=weights, views=_numbers(options.views), **others)  # fmt: skip
     if options.steps == 0 and not config.weights:
         raise ValueError("--steps: expected at least 2 without weights, got 0")
     if options.steps:
@@ -105,6 +109,18 @@ def weights_file(name: str | None) -> str | None:
         return name
     path = weights_path(name)
     return name if name == "default" else str(path.resolve())
+
+
+def _other_settings(written: tuple[str, ...]) -> dict[str, Any]:
+    """Settings from name=value, but for those that are options of their own."""
+    try:
+        settings = dict(map(setting_from_text, written))
+    except ValueError as error:
+        raise ValueError(f"--settings {error}") from error
+    own = {field.name for field in dataclasses.fields(FitOptions)} & settings.keys()
+    if own:
+        raise ValueError(f"--settings {min(own)}: has an option of its own, --{min(own)}")
+    return settings
 
 
 def _numbers(text: str | None) -> list[int] | None:
