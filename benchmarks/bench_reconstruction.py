@@ -5,8 +5,8 @@ python -m benchmarks.bench_reconstruction SCENE [SCENE ...] [--preset base] [--s
 
 Every run is the whole command in a process of its own. OUT gets a folder a run, results.json, table.md and, for each
 run, a picture of held-out photos beside the cloud as drawn there and its distance from the truth (blue: on it, red:
-five pixel footprints off). Finished runs are kept with --resume, so that a table can grow. Scores are those of
-`uner3d eval`, which agree with the independent scorers of the shared data.
+five pixel footprints off); reliability.png shows what confidence is worth. Finished runs are kept with --resume, so
+that a table can grow. Scores are those of `uner3d eval`, which agree with the independent scorers of the shared data.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from benchmarks._child import run_module
 from benchmarks._timing import environment, write_json
+from uner3d.cloud.reliability import RIGHT_PX
 
 COLUMNS = ["scene", "preset", "settings", "masks", "seed", "minutes", "downscale", "steps", "points", "acc", "comp",
-           "cd", "f1", "f2", "out_all", "col", "cloud_psnr", "psnr", "seconds", "memory_mb"]  # fmt: skip
+           "cd", "f1", "f2", "out_all", "col", "cloud_psnr", "psnr", "calibration", "seconds",
+           "memory_mb"]  # fmt: skip
 PICTURES = 3  # held-out views drawn
 FAR_PX = 5.0
 
@@ -55,6 +57,8 @@ def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.N
 
 def measure(scene: Path, out: Path) -> dict[str, Any]:
     """Scores of what a run wrote, and its own account of itself."""
+    from uner3d.cloud.ply import read_ply
+    from uner3d.cloud.reliability import reliability
     from uner3d.evaluate import evaluate
 
     metrics = json.loads((out / "metrics.json").read_text())
@@ -64,7 +68,28 @@ def measure(scene: Path, out: Path) -> dict[str, Any]:
     if metrics["points"]:
         row |= evaluate(out / "cloud.ply", scene, "chamfer")
         row["cloud_psnr"] = evaluate(out / "cloud.ply", scene, "cloud-images")["psnr"]
+        bins = reliability(read_ply(out / "cloud.ply"), scene)
+        row["calibration"] = bins.error
+        row["reliability"] = {name: [None if np.isnan(x) else x for x in getattr(bins, name).tolist()]
+                              for name in ("count", "stated", "measured")}  # fmt: skip
     return row
+
+
+def reliability_plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Stated confidence against the share of points within RIGHT_PX, a line a run, as PNG."""
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(figsize=(5, 5))).subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for row in rows:
+        bins = row.get("reliability")
+        if bins:
+            stated, measured = (np.array(bins[name], float) for name in ("stated", "measured"))
+            axes.plot(stated, measured, marker="o", markersize=3, label=row["run"])
+    axes.set(xlabel="confidence", ylabel=f"share of points within {RIGHT_PX:g} px", xlim=(0, 1), ylim=(0, 1))
+    if len(axes.lines) > 1:
+        axes.legend(fontsize=5)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def picture(scene: Path, out: Path) -> NDArray[np.uint8]:
@@ -138,6 +163,7 @@ def main() -> None:
         saved[name] = one_run(scene, name, preset, seed, args)
         write_json(record, {"environment": environment(), "runs": list(saved.values())})
         (args.out / "table.md").write_text(table(list(saved.values())))
+        reliability_plot(list(saved.values()), args.out / "reliability.png")
         print(table([saved[name]]), flush=True)
 
 

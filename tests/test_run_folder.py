@@ -85,11 +85,15 @@ def test_a_run_is_opened_with_the_photos_it_began_with_alone(scene, earlier):
 
 
 def test_a_new_run_replaces_the_earlier_one(scene, earlier):
-    fitted = train_only(scene, earlier, small_config(), overwrite=True, quiet=True)
+    fitted = train_only(scene, earlier, small_config(prior_loss=0.2), overwrite=True, quiet=True)
     assert b"work of a night" not in contents(earlier).values()
     assert not (earlier / "surface.safetensors").exists()
-    again = api.load_fitted(earlier, device="cpu").model.state_dict()
-    assert all(torch.equal(value, again[name]) for name, value in fitted.model.state_dict().items())
+    again = api.load_fitted(earlier, device="cpu")
+    weights = again.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in fitted.model.state_dict().items())
+    before, after = fitted.photos.seen, again.photos.seen
+    assert before is not None and after is not None
+    assert torch.equal(before.depth, after.depth) and torch.equal(before.K, after.K)
 
 
 def test_a_cloud_of_an_earlier_run_goes_where_this_one_finds_none(scene, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from uner3d.render.renderer import RenderSettings
 from uner3d.train.checkpoint import check_own_folder, load_run_config, load_scene_record
 from uner3d.train.fit import before_training, prepare, return_free_memory
 from uner3d.train.fit import fit as fit_world
-from uner3d.train.photos import PhotoSet, UnitFrame
+from uner3d.train.photos import PhotoSet, SeenDepths, UnitFrame
 from uner3d.train.resume import check_scene
 from uner3d.train.tensor_file import load_model, read_tensors
 from uner3d.train.untrained import is_untrained, untrained_config
@@ -133,6 +133,8 @@ def load_fitted(run: Path | str, scene=None, device: str = "auto") -> Fitted:
     model = Model(config, read_weights=False)
     grid = DensityGrid(config.grid, world.extent, None, world.outside)
     grid.load_state(tensors)
+    if "seen.depth" in tensors:
+        world.show(SeenDepths(tensors.pop("seen.depth"), tensors.pop("seen.K")).to(place))
     load_model(model, tensors, run / "model.safetensors")
     model.freeze_encoder()
     return Fitted(config, model.to(place).eval(), grid, world, frame, run)

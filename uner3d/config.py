@@ -64,6 +64,7 @@ class Config:
     geometric_from: int = 60  # steps that a field needs to have a surface; the geometric loss grows over as many more
     prior_loss: float = 0.2  # 0: no matching before the fit
     prior_until: float = 0.6  # share of the steps over which the window around the photos' first depths narrows
+    visibility: bool = True  # views do not count behind the surfaces that the first matching has found in them
     idw_from: float = 0.8  # share of the steps after which the IDW colour loss joins
 
     extract_samples: int = 16

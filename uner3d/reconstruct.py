@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from uner3d import api
-from uner3d.cloud.agree import disagreement_warning
+from uner3d.cloud.agree import disagreement_warning, few_photos_warning
 from uner3d.cloud.generate import EmptyCloud
 from uner3d.cloud.refine import WIDE
 from uner3d.config import Config
@@ -88,8 +88,9 @@ def make_cloud(fitted: api.Fitted, path: Path, points: int | None, spacing: floa
     """Write the cloud and what there is to say of it; where no point is agreed on, that is a warning."""
     with stages.stage("surface") as update:
         doubt = disagreement_warning(*api.surfaces(fitted, lambda share: update(share, "")))
-    if doubt:
-        warn(stages, outcome, doubt)
+    for sentence in (doubt, few_photos_warning(len(fitted.photos))):
+        if sentence:
+            warn(stages, outcome, sentence)
     try:
         with stages.stage("cloud") as update:
             cloud = api.write_to(fitted, path, points=points, spacing=spacing,

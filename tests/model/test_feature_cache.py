@@ -8,10 +8,13 @@ from uner3d.config import preset_config
 from uner3d.model.build import Model
 from uner3d.model.feature_cache import FeatureCache
 from uner3d.model.resnet34 import FoldedResNet34
+from uner3d.train.photos import SeenDepths
 
 
 class Photos:
     """What a PhotoSet shows of itself to a model."""
+
+    seen = None
 
     def __init__(self, n_views: int = 5, height: int = 24, width: int = 32) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -44,6 +47,15 @@ def test_kept_views_equal_encoded_ones_to_half_precision(model):
     torch.testing.assert_close(kept.maps, anew.maps, rtol=2e-3, atol=2e-3)
     torch.testing.assert_close(kept.K_maps, anew.K_maps)
     assert torch.equal(kept.images, anew.images)
+
+
+def test_sources_know_the_depths_that_photos_are_known_to_see(model):
+    photos, views = Photos(), torch.tensor([3, 1])
+    assert model.encode_views(photos, views).depths is None
+    photos.seen = SeenDepths(torch.arange(5.0).view(5, 1, 1).expand(5, 6, 8).half(), 2 * photos.K)
+    sources = model.encode_views(photos, views)
+    assert sources.depths[:, 0, 0].tolist() == [3, 1] and sources.depths.dtype == torch.float32
+    assert torch.equal(sources.K_depths, 2 * photos.K[views])
 
 
 def test_each_view_passes_the_trunk_once(model):

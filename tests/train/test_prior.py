@@ -4,8 +4,10 @@ import pytest
 import torch
 from toy import ball_depth, ball_photos, ring
 
+from uner3d.config import Config
 from uner3d.train.photos import neighbours
 from uner3d.train.prior import Prior, match_photos, prior_loss
+from uner3d.train.world import make_world
 
 EXTENT = torch.ones(3)
 WHITE = torch.ones(3)
@@ -86,3 +88,25 @@ def test_gradient_of_the_loss():
     edges = 1 + torch.rand(4, 7, generator=generator, dtype=torch.float64).cumsum(1) / 3
     depth, certain = torch.tensor([1.5, 2.0, 0.0, 2.5]).double(), torch.rand(4, generator=generator).double()
     assert torch.autograd.gradcheck(lambda w: prior_loss(w, edges, depth, certain, 0.1), weights)
+
+
+@pytest.mark.parametrize(("width", "step"), [(96, 1), (900, 3)])
+def test_what_photos_are_known_to_see_keeps_its_pixels_rays(width, step):
+    photos = ball_photos(2, width=width, height=30, focal=50.0, poses=ring(2, arc=0.5))
+    depth = torch.rand(2, 30, width) + 2
+    seen = Prior(depth, torch.ones_like(depth), 1).seen(photos)
+    assert seen.depth.dtype == torch.float16 and seen.depth.shape == (2, -(-30 // step), -(-width // step))
+    torch.testing.assert_close(seen.depth[1, 4, 7].float(), depth[1, 4 * step, 7 * step], rtol=1e-3, atol=0)
+    thinned, whole = torch.tensor([7.5, 4.5, 1]), torch.tensor([7 * step + 0.5, 4 * step + 0.5, 1])
+    torch.testing.assert_close(seen.K[1].inverse() @ thinned, photos.K[1].inverse() @ whole)
+
+
+def test_all_resolutions_of_a_world_know_what_is_seen():
+    photos = ball_photos(3, masks=False)
+    world = make_world(Config(), photos, EXTENT, WHITE, None, False)
+    depth = torch.ones(3, *photos.size)
+    world.show(Prior(depth, depth, 1).seen(photos))
+    for some in (*world.photos.values(), photos.reduced(2), photos.to("meta")):
+        assert some.seen is not None and some.seen.depth.shape == depth.shape
+    world.show(None)
+    assert all(some.seen is None for some in world.photos.values())

@@ -176,6 +176,16 @@ def disagreement_warning(maps: SurfaceMaps, agreed: Agreed) -> str | None:
     )
 
 
+def few_photos_warning(n_views: int) -> str | None:
+    """A sentence on what one or two photos cannot tell; None where a third can check what two agree on."""
+    if n_views == 1:
+        return "1 photo: its depths are predicted, nothing measures them, and what it does not show is missing"
+    if n_views == 2:
+        return ("2 photos: the cloud holds what both show; no third one checks what they agree on, so that repeated or "
+                "glossy texture may lie at a wrong depth, and what one of them hides is missing")  # fmt: skip
+    return None
+
+
 def _geometry(maps: SurfaceMaps, view: int, near: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number of agreeing views (own included), number of views that see through, and the mean point."""
     pose = maps.cam_from_unit

@@ -92,8 +92,7 @@ def chamfer_metrics(cloud: Cloud, scene_dir: str | Path, truth: str = "auto") ->
     out_all = float((_out_all_distance(xyz, to_truth, truth_data) > OUTLIER_PX).mean())
     target, target_rgb = truth_data.points, truth_data.rgb
     if truth_data.floor is not None:
-        table_top = truth_data.floor + _TABLE_PX * px
-        inside, above = _in_box(xyz, truth_data) & (xyz[:, 1] > table_top), target[:, 1] > table_top
+        inside, above = _on_object(xyz, truth_data), target[:, 1] > _table_top(truth_data)
         xyz, to_truth, rgb = xyz[inside], to_truth[inside], None if rgb is None else rgb[inside]
         target, target_rgb = target[above], None if target_rgb is None else target_rgb[above]
         if len(xyz) == 0:
@@ -105,6 +104,13 @@ def chamfer_metrics(cloud: Cloud, scene_dir: str | Path, truth: str = "auto") ->
     result |= {"out": float((to_truth > OUTLIER_PX).mean()), "out_all": out_all}
     result["col"] = _colour_psnr(rgb, target_rgb, nearest, to_truth < COLOUR_PX)
     return result | {"truth": used}
+
+
+def distance_to_object(xyz: NDArray[np.float64], truth: Truth) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows (m,) of the points (n, 3) that stand for the object (all of them where no table is about it), and their
+    distances (m,) to the true surface, scene units."""
+    rows = np.arange(len(xyz)) if truth.floor is None else _on_object(xyz, truth).nonzero()[0]
+    return rows, _distance_to_truth(xyz[rows], truth, "auto")[1]
 
 
 def chamfer_between(
@@ -207,9 +213,16 @@ def _out_all_distance(xyz: NDArray, to_truth: NDArray, truth: Truth) -> NDArray[
     return np.minimum(to_truth, to_room) / np.maximum(1.0, widening)
 
 
-def _in_box(xyz: NDArray[np.float64], truth: Truth) -> NDArray[np.bool_]:
+def _table_top(truth: Truth) -> float:
+    """The height (y) above which the object is, where there is a table."""
+    return (truth.floor or 0.0) + _TABLE_PX * truth.footprint
+
+
+def _on_object(xyz: NDArray[np.float64], truth: Truth) -> NDArray[np.bool_]:
+    """Which points (n, 3) lie in the box, above the table."""
     margin = 2 * truth.footprint
-    return np.all((xyz > truth.box_min - margin) & (xyz < truth.box_max + margin), axis=1)
+    inside = np.all((xyz > truth.box_min - margin) & (xyz < truth.box_max + margin), axis=1)
+    return inside & (xyz[:, 1] > _table_top(truth))
 
 
 def _summary(to_truth: NDArray, from_truth: NDArray) -> dict[str, float]:

@@ -60,8 +60,15 @@ class Model(nn.Module):
         return any(parameter.requires_grad for parameter in self.encoder.parameters())
 
     def encode_views(self, photos, views: Tensor) -> Sources:
-        """Sources from the views (V,), numbers on the CPU, of a PhotoSet, on its device."""
+        """Sources from the views (V,), numbers on the CPU, of a PhotoSet, on its device, with the depths of their
+        surfaces where it knows them."""
         index = upload(views, photos.images.device)
+        sources = self._encoded(photos, views, index)
+        if photos.seen is not None:
+            sources.depths, sources.K_depths = photos.seen.depth[index].float(), photos.seen.K[index]
+        return sources
+
+    def _encoded(self, photos, views: Tensor, index: Tensor) -> Sources:
         images, K, poses = photos.images[index].float() / 255, photos.K[index], photos.cam_from_unit[index]
         if not self.encoder_learns:
             return _sources(self._kept_maps(photos, views.tolist()), images, K, poses)

@@ -55,9 +55,12 @@ def forget_run(run: Path) -> None:
 
 
 def save_model(run: Path, trainer: Trainer) -> None:
-    """config.json and model.safetensors: the weights and the density grid, enough to generate clouds from."""
+    """config.json and model.safetensors: the weights, the density grid and how far the photos see, enough to generate
+    clouds from."""
     tensors = dict(trainer.model.state_dict())
     tensors |= trainer.grid.state()
+    if (seen := trainer.world.photos[1].seen) is not None:
+        tensors |= {"seen.depth": seen.depth, "seen.K": seen.K}
     write_json(run / "config.json", trainer.config.to_json())
     write_tensors(run / "model.safetensors", tensors, {"step": str(trainer.step)})
 

@@ -105,6 +105,8 @@ def set_up(world: World, config: Config, deadline: float | None, read_weights: b
         config.precision = faster_precision() if world.device.type == "cpu" else "float32"
     if config.prior_loss > 0:
         world.prior = find_prior(world, config.seed)
+        if config.visibility:
+            world.show(world.prior.seen(world.photos[world.prior.reduction]))
     trunk_cache, pace = FeatureCache(), None
     if config.steps is None:
         if deadline is None:

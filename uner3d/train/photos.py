@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,10 +47,26 @@ def refuse_tiny(views: Sequence) -> None:
                              "it is used; a smaller --downscale leaves more")  # fmt: skip
 
 
+@dataclass
+class SeenDepths:
+    """How far photos see where that is known: z-depths (V, h, w) in the unit frame, 0 elsewhere, in half precision; K
+    (V, 3, 3) in their pixels."""
+
+    depth: Tensor
+    K: Tensor
+
+    def to(self, device: torch.device | str) -> SeenDepths:
+        """The same on another device."""
+        return SeenDepths(self.depth.to(device), self.K.to(device))
+
+
 class PhotoSet:
     """Photos of equal size: images (V, H, W, 3) uint8, masks (V, H, W) uint8 or None, K (V, 3, 3),
     cam_from_unit (V, 3, 4) float32. Photos of another size are resampled to the most common one, their K with them.
+    seen: where their surfaces are known to lie, which hide from them what lies behind; None: nowhere.
     """
+
+    seen: SeenDepths | None = None
 
     def __init__(self, views: Sequence, frame: UnitFrame, device: torch.device | str = "cpu") -> None:
         sizes = [(v.camera.height, v.camera.width) for v in views]
@@ -91,6 +108,7 @@ class PhotoSet:
         other.images, other.K = self.images.to(device), self.K.to(device)
         other.masks = None if self.masks is None else self.masks.to(device)
         other.cam_from_unit = self.cam_from_unit.to(device)
+        other.seen = None if self.seen is None else self.seen.to(device)
         return other
 
     def reduced(self, factor: int) -> PhotoSet:
@@ -98,7 +116,7 @@ class PhotoSet:
         if factor == 1:
             return self
         other = object.__new__(PhotoSet)
-        other.names, other.cam_from_unit = self.names, self.cam_from_unit
+        other.names, other.cam_from_unit, other.seen = self.names, self.cam_from_unit, self.seen
         other.images = torch.stack([_pooled(image, factor) for image in self.images])
         other.masks = None
         if self.masks is not None:

@@ -13,12 +13,13 @@ from uner3d.device import upload
 from uner3d.render.renderer import pixel_rays
 from uner3d.render.sampling import ray_box
 
-from .photos import PhotoSet, Ranking, shows
+from .photos import PhotoSet, Ranking, SeenDepths, shows
 
 SOURCES, ITERATIONS, BEST = 6, 6, 2
 THOROUGH = 10, 1  # iterations and best sources where there is little to match, and few photos may see the same
 REACH = 16.0  # pixels by which a random start may be moved at first
 CORRELATED = 0.5  # score from which on a match counts
+SEEN_WIDTH = 400
 AGREEMENT = 0.01  # relative difference of depth up to which two views mean the same surface
 
 
@@ -41,6 +42,15 @@ class Prior:
         height, width = self.depth.shape[1:]
         index = views, row.clamp(max=height - 1), column.clamp(max=width - 1)
         return self.depth[index], self.weight[index]
+
+    def seen(self, photos: PhotoSet) -> SeenDepths:
+        """The depths at no more than SEEN_WIDTH columns, which are enough to tell what is hidden; ``photos`` at the
+        prior's reduction."""
+        step = -(-self.depth.shape[2] // SEEN_WIDTH)
+        K = photos.K.clone()
+        K[:, :2] /= step
+        K[:, :2, 2] += 0.5 - 0.5 / step  # every step-th pixel, at its centre
+        return SeenDepths(self.depth[:, ::step, ::step].half().contiguous(), K)
 
     def points(self, photos: PhotoSet) -> Tensor:
         """The confirmed surface points (N, 3), unit frame; ``photos`` at the prior's reduction."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uner3d.config import Config
 
-from .photos import PhotoSet, Ranking, neighbours, shows
+from .photos import PhotoSet, Ranking, SeenDepths, neighbours, shows
 from .prior import THOROUGH, Prior, match_photos
 from .schedule import LEAST_HALVED
 
@@ -32,6 +32,12 @@ class World:
     outside: bool
     prior: Prior | None = None
     sources: Ranking | None = None
+
+    def show(self, seen: SeenDepths | None) -> None:
+        """Let the photos know where their surfaces lie: from then on what those hide from one does not get its
+        colours and features."""
+        for photos in self.photos.values():
+            photos.seen = seen
 
     @property
     def conditioning(self) -> Ranking:
