@@ -51,6 +51,7 @@ class Config:
     replay_steps: bool = True  # on a GPU: steps are recorded once and replayed (train/step_graphs.py)
     precision: str = "auto"  # auto | float32 | bfloat16 (matrix products only); auto is settled by the calibration
     learning_rate: float = 3e-3
+    voxel_rate: float = 0.02  # learning rate of the density's own voxels; 0: none
     rate_held: int = 150  # steps before the learning rate falls, at most those of the coarse stage
     density_settles: int = 1600  # steps after which the density's rate has fallen, however long colours go on learning
     grid: int = 128

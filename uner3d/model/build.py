@@ -33,10 +33,10 @@ class Model(nn.Module):
             self.field = PaperField(self.encoder.channels, config.octaves)
         elif config.encoder == "resnet34":
             self.encoder = FoldedResNet34(weights, freeze=config.encoder_weights is not None)
-            self.field = BaseField(self.encoder.channels, config.octaves)
+            self.field = BaseField(self.encoder.channels, config.octaves, voxels=config.voxel_rate > 0)
         else:
             self.encoder = PyramidEncoder()
-            self.field = BaseField(self.encoder.channels, config.octaves)
+            self.field = BaseField(self.encoder.channels, config.octaves, voxels=config.voxel_rate > 0)
         self.trunk_cache = trunk_cache or FeatureCache()
         self.map_cache = FeatureCache()
         self.use_half_precision(config.precision == "bfloat16")

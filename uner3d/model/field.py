@@ -13,6 +13,8 @@ from uner3d import ops
 from uner3d.ops.blend_views import N_ANGLES
 from uner3d.render.grid import contract
 
+from .voxels import VoxelResidual
+
 DENSITY_SCALE = 50.0  # per unit of length: softplus is linear above, so a wrong surface can still be unlearnt
 
 
@@ -84,10 +86,14 @@ class FieldModule(nn.Module):
         """The parameters that only the density's rate moves; none where density and colour share all of them."""
         return []
 
+    def voxel_parameters(self) -> list[nn.Parameter]:
+        """Those that belong to places of one scene, with a rate of their own; none in most fields."""
+        return []
+
     def colour_parameters(self) -> list[nn.Parameter]:
         """All others."""
-        density = {id(parameter) for parameter in self.density_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in density]
+        apart = {id(parameter) for parameter in [*self.density_parameters(), *self.voxel_parameters()]}
+        return [parameter for parameter in self.parameters() if id(parameter) not in apart]
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) at x (N, 3) seen along unit directions ``rays`` (N, 3), and a code (N, G) for ``colour``."""
@@ -103,10 +109,12 @@ class BaseField(FieldModule):
     colours of the source pixels, blended with learned weights. Any number of views; invariant to their order.
 
     Our reading of UNeR3D (Lin et al. 2023, arXiv 2312.06706), with the colour blending of IBRNet (Wang et al. 2021) and
-    positions in the cameras' frames as in pixelNeRF (Yu et al. 2021).
+    positions in the cameras' frames as in pixelNeRF (Yu et al. 2021). With ``voxels``, the density has a residual that
+    belongs to the scene alone (voxels.py).
     """
 
-    def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15) -> None:
+    def __init__(self, channels: int, n_octaves: int, width: int = 64, geometry: int = 15,
+                 voxels: bool = False) -> None:  # fmt: skip
         super().__init__()
         self.n_octaves, self.geometry = n_octaves, geometry
         n_in = 2 * (channels + 3) + 1 + 3 + 3 * (2 * n_octaves + 1)
@@ -117,9 +125,13 @@ class BaseField(FieldModule):
         nn.init.zeros_(self.out.weight[:1])
         with torch.no_grad():
             self.out.bias[0] = math.log(0.3 / DENSITY_SCALE)  # the empty box starts almost transparent
+        self.residual = VoxelResidual() if voxels else None
 
     def density_parameters(self) -> list[nn.Parameter]:
         return [*self.layer1.parameters(), *self.layer2.parameters(), *self.out.parameters()]
+
+    def voxel_parameters(self) -> list[nn.Parameter]:
+        return [] if self.residual is None else list(self.residual.parameters())
 
     def density(self, x: Tensor, rays: Tensor, sources: Sources, window: float | Tensor) -> tuple[Tensor, Tensor]:
         """Density at x (N, 3), seen along unit directions ``rays`` (N, 3): sigma (N,), geometry code (N, G)."""
@@ -134,7 +146,8 @@ class BaseField(FieldModule):
             h = F.relu(self.layer1(torch.cat(inputs, -1)))
             h = self.out(F.relu(self.layer2(h)))
         h = h.float()
-        return DENSITY_SCALE * F.softplus(h[:, 0]), h[:, 1:]
+        raw = h[:, 0] if self.residual is None else h[:, 0] + self.residual(x)
+        return DENSITY_SCALE * F.softplus(raw), h[:, 1:]
 
     def colour(self, x: Tensor, rays: Tensor, code: Tensor, sources: Sources) -> Tensor:
         """Colour (N, 3) at x seen along ``rays``: a convex combination of the pixels that the views show there."""

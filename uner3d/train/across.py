@@ -62,7 +62,7 @@ class AcrossConfig(StepSettings):
     def model_config(self) -> Config:
         """The settings of the model alone."""
         return Config(encoder=self.encoder, encoder_weights=self.encoder_weights, octaves=self.octaves, seed=self.seed,
-                      weights=self.weights)  # fmt: skip
+                      weights=self.weights, voxel_rate=0.0)  # fmt: skip
 
 
 @dataclasses.dataclass

@@ -22,7 +22,7 @@ GRID = 64  # cells along each axis: what can be asked for in a second or two
 
 def untrained_config(preset: str, **settings: Any) -> Config:
     """Settings of a run that makes no step; ``settings`` as for preset_config."""
-    return preset_config(preset, **({"steps": [0, 0], "grid": GRID, "prior_loss": 0.0} | settings))
+    return preset_config(preset, **({"steps": [0, 0], "grid": GRID, "prior_loss": 0.0, "voxel_rate": 0.0} | settings))
 
 
 def is_untrained(config: Config) -> bool:

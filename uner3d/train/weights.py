@@ -63,7 +63,8 @@ def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
         wanted = str(getattr(config, name))
         if metadata.get(name) != wanted:
             raise ValueError(f"{path}: {name}: expected weights for {wanted}, got {metadata.get(name)}")
-    load_model(model, tensors, path)
+    own = {name: value for name, value in model.state_dict().items() if name.startswith("field.residual.")}
+    load_model(model, own | tensors, path)  # what belongs to one scene starts as it is
     return json.loads(metadata.get("recipe", "{}"))
 
 
