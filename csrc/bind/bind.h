@@ -52,6 +52,7 @@ void bind_patch_ncc(py::module_& m);
 void bind_patch_ncc_cuda(py::module_& m);
 void bind_density_grid(py::module_& m);
 void bind_ray_edges(py::module_& m);
+void bind_sample_voxels(py::module_& m);
 void bind_thin(py::module_& m);
 void bind_device(py::module_& m);
 void bind_output(py::module_& m);

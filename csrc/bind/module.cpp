@@ -24,5 +24,6 @@ PYBIND11_MODULE(UNER3D_MODULE, m) {
   bind_patch_ncc_cuda(m);
   bind_density_grid(m);
   bind_ray_edges(m);
+  bind_sample_voxels(m);
   bind_thin(m);
 }

@@ -14,6 +14,7 @@ from .patch_ncc import patch_ncc
 from .positional_encoding import positional_encoding
 from .ray_edges import ray_edges
 from .sample_views import sample_views
+from .sample_voxels import sample_voxels
 from .thin import PoissonThinner, voxel_thin
 from .view_weights import view_weights
 
@@ -36,6 +37,7 @@ __all__ = [
     "ray_edges",
     "release_memory",
     "sample_views",
+    "sample_voxels",
     "set_isa",
     "view_weights",
     "voxel_thin",

@@ -7,6 +7,7 @@
 #include "../../../csrc/ops/idw.h"
 #include "../../../csrc/ops/positional_encoding.h"
 #include "../../../csrc/ops/ray_edges.h"
+#include "../../../csrc/ops/sample_voxels.h"
 #include "check.h"
 
 namespace uner3d::threads {
@@ -130,6 +131,17 @@ Values walk(int n_threads) {
   return edges;
 }
 
+Values read_voxels(int n_threads) {
+  constexpr std::int64_t kSide = 20;
+  const Values points = uniform(3 * kPoints, -1.2f, 1.2f, 21), values = uniform(kSide * kSide * kSide, -1, 1, 22),
+               grad = uniform(kPoints, -1, 1, 23);
+  Values out(kPoints), to_values(values.size());
+  const VoxelLattice<float> lattice{{1, 1, 1}, kSide, points.data(), kPoints};
+  cpu::sample_voxels_forward(SampleVoxelsArgs<float>{lattice, values.data(), out.data()}, n_threads);
+  cpu::sample_voxels_backward(SampleVoxelsGradArgs<float>{lattice, grad.data(), to_values.data()}, n_threads);
+  return joined({out, to_values});
+}
+
 }  // namespace
 
 void check_points() {
@@ -139,6 +151,7 @@ void check_points() {
   check("idw", interpolate);
   check("grid_update", follow);
   check("ray_edges", walk);
+  check("sample_voxels", read_voxels);
 }
 
 }  // namespace uner3d::threads

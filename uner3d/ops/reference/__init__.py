@@ -1,6 +1,6 @@
 """Plain-torch twins of the ops: slow, obvious, in any float type; what the kernels are tested against.
 
-Those over a density grid, and blend_views, are also what runs on other devices than the CPU.
+Those over grids and lattices, and blend_views, are also what runs on other devices than the CPU.
 """
 
 from .blend_views import blend_views
@@ -13,6 +13,7 @@ from .patch_ncc import patch_ncc
 from .positional_encoding import positional_encoding
 from .ray_edges import ray_edges
 from .sample_views import sample_views
+from .sample_voxels import sample_voxels
 from .view_weights import view_weights
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "positional_encoding",
     "ray_edges",
     "sample_views",
+    "sample_voxels",
     "view_weights",
 ]
