@@ -6,6 +6,8 @@ python -m benchmarks.bench_ablation SCENE [SCENE ...] [--minutes 3] [--downscale
 Ideas of the fit are whole runs of the command with one setting changed, of the first seed; ideas of the extraction are
 taken out of the run that has all, whose surface maps are fused again. "all" runs with every seed. OUT gets what
 benchmarks.bench_reconstruction writes, and ablation.md: the scores, and the change of cd where the idea is missing.
+Without the first matching there is nothing that could hide a point; without the half resolution first the learning rate
+falls from the start.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ FIT = {
     "half resolution first": ["coarse_share=0"],
     "octaves that open": ["open_octaves=0"],
     "weights of the package": ["weights=none"],
+    "views that do not count where something hides the point": ["visibility=false"],
+    "voxels of the scene": ["voxel_rate=0"],
 }
 COLUMNS = ["scene", "without", "seed", "steps", "acc", "comp", "cd", "change", "f2", "out_all", "col", "psnr"]
 
@@ -70,6 +74,7 @@ def none_contradicted(maps: Any, agreed: Any, ranking: Any) -> list[torch.Tensor
 
 
 EXTRACTION: dict[str, Callable[[], Any]] = {
+    "nothing (fused again)": contextlib.nullcontext,  # has to change nothing
     "averaging over the views": own_points,
     "contradiction by better evidence": lambda: patch.object(agreement, "contradicted", none_contradicted),
     "colours as a witness": lambda: patch.object(agreement, "COLOUR_TOLERANCE", float("inf")),
@@ -83,7 +88,8 @@ def fused_again(scene: Path, run: Path, idea: str) -> dict[str, Any]:
     """Scores of a run's surface maps, fused without one idea."""
     fitted = api.load_fitted(run / "run", device="cpu")
     host = fitted.host
-    maps, _ = api.surfaces(fitted)
+    maps, before = api.surfaces(fitted)
+    maps.normals = before.normals  # those of matching; the file of a run has them there alone
     path = run / "without.ply"
     with EXTRACTION[idea]():
         agreed = agreement.agree(maps, host.photos[1], host.ranking, host.background)
@@ -102,14 +108,19 @@ def measure(scene: Path, idea: str, seed: int, args: argparse.Namespace) -> dict
     changed = FIT.get(idea, [])
     weights = next((text.partition("=")[2] for text in changed if text.startswith("weights=")), None)
     settings = [text for text in changed if not text.startswith("weights=")]
-    args = argparse.Namespace(**vars(args) | {"weights": weights, "settings": settings})
-    name = run_name(scene, "base", seed, args)
+    changed_args = argparse.Namespace(**vars(args) | {"weights": weights, "settings": settings})
+    name = run_name(scene, "base", seed, changed_args)
     if idea in EXTRACTION:
         scores = fused_again(scene, args.out / name, idea)
         row = {"scene": scene.name, "seed": seed, "commit": environment()["commit"]} | scores
     else:
-        row = one_run(scene, name, "base", seed, args)
-    return row | {"without": idea}
+        row = one_run(scene, name, "base", seed, changed_args)
+    return row | {"without": idea, "key": key(scene, idea, seed, args)}
+
+
+def key(scene: Path, idea: str, seed: int, args: argparse.Namespace) -> str:
+    """What makes a row another one: the run it comes from, and what was left out of it."""
+    return f"{run_name(scene, 'base', seed, args)} without {idea}"
 
 
 def ablation_table(rows: list[dict[str, Any]], seed: int) -> str:
@@ -135,10 +146,13 @@ def main() -> None:
     args = parser.parse_args()
     record = args.out / "ablation.json"
     rows: list[dict[str, Any]] = json.loads(record.read_text())["rows"] if args.resume and record.is_file() else []
-    done = {(row["scene"], row["without"], row["seed"]) for row in rows}
+    args.weights, args.settings = None, []
+    asked = {key(scene, idea, seed, args) for idea, seed in variants(args.seeds, None) for scene in args.scenes}
+    rows = [row for row in rows if row["key"] in asked]  # of the same size, budget and masks
+    done = {row["key"] for row in rows}
     for idea, seed in variants(args.seeds, args.only):
         for scene in args.scenes:
-            if (scene.name, idea, seed) in done:
+            if key(scene, idea, seed, args) in done:
                 continue
             rows.append(measure(scene, idea, seed, args))
             text = ablation_table(rows, args.seeds[0])

@@ -5,12 +5,13 @@ python -m benchmarks.bench_parts RUN [RUN ...] [--parts matching rays densities]
 RUN is what `uner3d reconstruct` wrote (benchmarks.bench_reconstruction writes such folders). Every cloud is made and
 scored in this process; OUT gets results.json and table.md.
 
-matching   the photos matched from random planes at full resolution and fused by the rules of the cloud, without a field
+matching   the photos matched from random planes at full resolution and fused by the rules of the cloud, no field
 rays       what an exporter of a radiance field does: random rays of the training photos end where their transmittance
            falls through one half, as many as our cloud has points; statistical outliers are removed (Open3D)
 densities  the cloud with 20,000, 500,000 and 5,000,000 points (--points N ... for others)
 
-spread is the standard deviation of the distances between nearest neighbours over their mean.
+spread is the standard deviation of the distances between nearest neighbours over their mean; seconds are those that a
+part took from the finished fit on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from uner3d.render.renderer import pixel_rays
 from uner3d.train.checkpoint import load_scene_record
 from uner3d.train.fit import flush_denormals
 from uner3d.train.prior import THOROUGH, match_photos
-from uner3d.train.world import FULLY_MATCHED
+from uner3d.train.world import is_small
 
 COLUMNS = ["scene", "masks", "part", "points", "acc", "comp", "cd", "f2", "out", "out_all", "col", "spread", "seconds"]
 DENSITIES = (20_000, 500_000, 5_000_000)
@@ -55,10 +56,8 @@ def matched_alone(fitted: api.Fitted, path: Path) -> None:
     """The cloud of depths that patch matching finds without a field."""
     host = fitted.host
     photos = host.photos[1]
-    height, width = photos.size
-    few = host.shown * len(photos) * height * width <= FULLY_MATCHED
     found = match_photos(photos, 1, host.ranking, host.extent, host.background, fitted.config.seed,
-                         *(THOROUGH if few else ()))  # fmt: skip
+                         *(THOROUGH if is_small(host) else ()))  # fmt: skip
     maps = SurfaceMaps(found.depth, photos.K, photos.cam_from_unit, 1)
     write_cloud(path, maps, agree(maps, photos, host.ranking, host.background), photos, host.ranking, fitted.frame)
 
@@ -85,6 +84,8 @@ def random_rays(fitted: api.Fitted, n_points: int) -> Cloud:
             kept = (depth > 0) & (x.abs() <= fitted.world.extent).all(1)
             found.append((fitted.frame.to_world(x[kept].numpy()), photos.images[view][row, column][kept].numpy()))
             total += int(kept.sum())
+        if total == 0:
+            raise ValueError(f"{fitted.run}: expected a field with a surface, found none along {CHUNK} rays a view")
     xyz, rgb = (np.concatenate(parts) for parts in zip(*found, strict=True))
     chosen = torch.randperm(len(xyz), generator=generator)[:n_points].numpy()
     return without_outliers(Cloud(xyz[chosen], rgb=rgb[chosen]))
@@ -99,10 +100,10 @@ def without_outliers(cloud: Cloud) -> Cloud:
     return cloud[np.asarray(kept)]
 
 
-def scored(scene: Path, part: str, cloud: Cloud, seconds: float, masks: str) -> dict[str, Any]:
+def scored(scene: Path, part: str, cloud: Cloud, seconds: float | None, masks: str) -> dict[str, Any]:
     """The row of a cloud."""
     return {"scene": scene.name, "masks": masks, "part": part} | chamfer_metrics(cloud, scene) | {
-        "spread": spread(cloud.xyz), "seconds": round(seconds, 1)}  # fmt: skip
+        "spread": spread(cloud.xyz), "seconds": seconds and round(seconds, 1)}  # fmt: skip
 
 
 def measure(run: Path, parts: list[str], points: list[int], out: Path) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def measure(run: Path, parts: list[str], points: list[int], out: Path) -> list[d
     fitted = api.load_fitted(folder, device="cpu")
     scene = Path(load_scene_record(folder)["path"])
     own = read_ply(folder.parent / "cloud.ply")
-    rows = [scored(scene, "cloud", own, 0.0, fitted.config.masks)]
+    rows = [scored(scene, "cloud", own, None, fitted.config.masks)]
     path = out / "cloud.ply"
 
     def add(part: str, make: Any) -> None:
@@ -142,10 +143,11 @@ def main() -> None:
     points = [*(DENSITIES if "densities" in args.parts else ()), *args.points]
     rows: list[dict[str, Any]] = []
     for run in args.runs:
-        rows += measure(run, args.parts, points, args.out)
+        found = measure(run, args.parts, points, args.out)
+        rows += found
         write_json(args.out / "results.json", {"environment": environment(), "rows": rows})
         (args.out / "table.md").write_text(table(rows, COLUMNS))
-        print(table(rows[-(1 + len(points)):], COLUMNS), flush=True)
+        print(table(found, COLUMNS), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def run_name(scene: Path, preset: str, seed: int, args: argparse.Namespace) -> s
 
 
 def changes(args: argparse.Namespace) -> list[str]:
-    """What is other than the preset has it, as name=value."""
-    return [*([f"weights={args.weights}"] if args.weights else []), *args.settings]
+    """What is other than the preset has it, as name=value; of a file of weights its name alone."""
+    return [*([f"weights={Path(args.weights).name}"] if args.weights else []), *args.settings]
 
 
 def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.Namespace) -> None:
@@ -47,7 +47,8 @@ def reconstruct(scene: Path, out: Path, preset: str, seed: int, args: argparse.N
                "--minutes", str(args.minutes), "--masks", args.masks, "--downscale", str(args.downscale),
                "--overwrite", "--quiet"]  # fmt: skip
     if args.weights:
-        command += ["--weights", args.weights]
+        named = args.weights in ("none", "default")
+        command += ["--weights", args.weights if named else str(Path(args.weights).resolve())]
     if args.settings:
         command += ["--settings", *args.settings]
     done = run_module("uner3d.cli", *command)

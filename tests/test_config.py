@@ -56,11 +56,18 @@ def test_fits_start_from_the_weights_of_the_package_where_they_fit(preset, setti
     ("replay_steps=false", ("replay_steps", False)), ("encoder_weights=a=b.pth", ("encoder_weights", "a=b.pth")),
     ("refine", None), ("refine=", None), ("refine=much", None), ("refine=0.5", None), ("blur=1", None), ("=1", None),
     ("idw_loss=.5", None), ("idw_loss=NaN", None), ("idw_loss=Infinity", None),
+    ("idw_loss=1e999", None), ("refine=3.0", ("refine", 3)),
 ])  # fmt: skip
 def test_settings_written_as_text(text, setting):
     if setting is not None:
-        assert setting_from_text(text) == setting
+        name, value = setting_from_text(text)
+        assert (name, value) == setting and type(value) is type(setting[1])
         return
     with pytest.raises(ValueError, match="^" + text) as caught:
         setting_from_text(text)
     assert "expected" in str(caught.value)
+
+
+def test_whole_numbers_written_with_a_point_count(tmp_path):
+    (tmp_path / "config.json").write_text('{"rays": 8.0, "minutes": 3}')
+    assert type(load_run_config(tmp_path).rays) is int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -115,9 +116,9 @@ def setting_from_text(text: str) -> tuple[str, Any]:
         value = json.loads(written, parse_constant=str)  # NaN and Infinity are no settings
     except json.JSONDecodeError:
         value = written
-    if not _is_a(value, kinds[name]):
+    if not _is_a(value, kinds[name]) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{text}: {name} is {written[:60]!r}, expected {Config.__annotations__[name]}")
-    return name, value
+    return name, _whole(value, kinds[name])
 
 
 def read_json(path: Path) -> Any:
@@ -142,7 +143,14 @@ def read_config(path: Path) -> Config:
     for field in dataclasses.fields(Config):
         if field.name in values and not _is_a(values[field.name], kinds[field.name]):
             raise ValueError(f"{path}: {field.name} is {repr(values[field.name])[:60]}, expected {field.type}")
+        if field.name in values:
+            values[field.name] = _whole(values[field.name], kinds[field.name])
     return Config(**values)
+
+
+def _whole(value: Any, kind: Any) -> Any:
+    """A whole number written as 3.0, where one is expected that counts."""
+    return int(value) if kind is int else value
 
 
 def _is_a(value: Any, kind: Any) -> bool:

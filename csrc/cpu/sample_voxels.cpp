@@ -13,7 +13,7 @@ using core::Between;
 using std::int64_t;
 constexpr int64_t kPointsPerChunk = 2048;
 constexpr int64_t kAhead = 8;          // points whose values are asked for while earlier ones are dealt with
-constexpr std::int32_t kOutside = -2;  // neither it nor the layer above it exists
+constexpr std::int32_t kOutside = -2;  // neither that layer nor the one above it exists
 
 template <class T>
 void around(const VoxelLattice<T>& a, int64_t i, Between<T>* axes) {
@@ -53,7 +53,7 @@ void gather(const SampleVoxelsGradArgs<T>& a, const std::int32_t* lows, int64_t 
   std::fill(a.grad_values + begin * n * n, a.grad_values + end * n * n, T(0));
   Between<T> axes[3];
   for (int64_t p = 0; p < lattice.n_points; ++p) {
-    if (lows[p] + 1 < begin || lows[p] >= end || lows[p] == kOutside) continue;
+    if (lows[p] + 1 < begin || lows[p] >= end) continue;
     around(lattice, p, axes);
     for (int i = 0; i < 2; ++i) {
       const int64_t layer = axes[0].low + i;

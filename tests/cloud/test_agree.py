@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from toy import RADIUS, ball_depth, ball_maps, ball_photos, ring
 
-from uner3d.cloud.agree import agree, disagreement_warning
+from uner3d.cloud.agree import agree, disagreement_warning, few_photos_warning
 from uner3d.cloud.raster import footprint, raster_normals
 from uner3d.train.photos import neighbours
 
@@ -132,3 +132,8 @@ def test_footprint_is_a_pixel_on_the_surface(right):
     maps, _ = right
     here = maps.depth[0] > 0
     torch.testing.assert_close(footprint(maps, 0).view(HEIGHT, WIDTH)[here], maps.depth[0][here] / FOCAL)
+
+
+def test_what_few_photos_cannot_tell_is_said():
+    assert few_photos_warning(1).startswith("1 photo") and few_photos_warning(2).startswith("2 photos")
+    assert few_photos_warning(3) is None

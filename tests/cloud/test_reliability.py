@@ -1,12 +1,17 @@
 """Stated confidence against the share of points that are right."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uner3d.cloud.ply import write_ply
 from uner3d.cloud.reliability import N_BINS, binned, reliability
 from uner3d.cloud.types import Cloud
+
+PX = 0.01
 
 
 def test_bins_hold_what_is_stated_and_what_is_so():
@@ -36,3 +41,28 @@ def test_a_truthful_cloud_has_no_error():
 def test_a_cloud_without_confidence_is_refused(tmp_path):
     with pytest.raises(ValueError, match="confidence"):
         reliability(Cloud(np.zeros((1, 3))), tmp_path)
+
+
+@pytest.fixture
+def table_scene(tmp_path):
+    """A flat square half a unit above a table, in a box of one unit."""
+    u = (np.arange(100) + 0.5) / 100
+    x, z = (axis.reshape(-1) for axis in np.meshgrid(u, u))
+    truth = np.stack([x, np.full_like(x, 0.5), z], 1)
+    meta = {"box_min": [0, 0, 0], "box_max": [1, 1, 1], "pixel_footprint": PX, "table": True}
+    (tmp_path / "scene.json").write_text(json.dumps(meta))
+    write_ply(tmp_path / "gt_points.ply", Cloud(truth))
+    return tmp_path, truth
+
+
+def test_points_of_the_object_are_judged_and_the_table_is_not(table_scene):
+    folder, truth = table_scene
+    wrong = truth + np.array([0, 1.5 * PX, 0])
+    table = truth * np.array([1, 0, 1])
+    cloud = Cloud(np.concatenate([truth, wrong, table]), confidence=np.repeat([0.95, 0.25, 0.55], len(truth)))
+    found = reliability(cloud, folder)
+    assert found.count.tolist() == [0, 0, len(truth), 0, 0, 0, 0, 0, 0, len(truth)]
+    assert found.measured[9] == 1 and found.measured[2] == 0
+    assert found.error == pytest.approx((0.05 + 0.25) / 2, abs=1e-6)
+    with pytest.raises(ValueError, match="none of them on the object"):
+        reliability(Cloud(table, confidence=np.ones(len(table))), folder)

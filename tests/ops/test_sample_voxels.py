@@ -59,6 +59,9 @@ def test_outside_there_is_nothing(isa):
     out.sum().backward()
     assert not out.any() and not values.grad.any()
     assert (ops.sample_voxels(values, torch.diag(extent), extent) == 1).all()
+    broken = torch.full((3, 3, 3), math.nan)
+    assert not ops.sample_voxels(broken, points, extent).any()
+    assert not reference.sample_voxels(broken, points, extent).any()
 
 
 @given(st.integers(2, 12), st.integers(0, 60), st.integers(0, 2**31))

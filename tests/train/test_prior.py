@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from toy import ball_depth, ball_photos, ring
+from toy import ball_depth, ball_photos, ring, small_config
 
 from uner3d.config import Config
+from uner3d.train.fit import set_up
 from uner3d.train.photos import neighbours
 from uner3d.train.prior import Prior, match_photos, prior_loss
 from uner3d.train.world import make_world
@@ -95,9 +96,10 @@ def test_what_photos_are_known_to_see_keeps_its_pixels_rays(width, step):
     photos = ball_photos(2, width=width, height=30, focal=50.0, poses=ring(2, arc=0.5))
     depth = torch.rand(2, 30, width) + 2
     seen = Prior(depth, torch.ones_like(depth), 1).seen(photos)
-    assert seen.depth.dtype == torch.float16 and seen.depth.shape == (2, -(-30 // step), -(-width // step))
-    torch.testing.assert_close(seen.depth[1, 4, 7].float(), depth[1, 4 * step, 7 * step], rtol=1e-3, atol=0)
-    thinned, whole = torch.tensor([7.5, 4.5, 1]), torch.tensor([7 * step + 0.5, 4 * step + 0.5, 1])
+    assert seen.depth.dtype == torch.float16 and seen.depth.shape == (2, 30 // step, width // step)
+    at = step // 2
+    torch.testing.assert_close(seen.depth[1, 4, 7].float(), depth[1, 4 * step + at, 7 * step + at], rtol=1e-3, atol=0)
+    thinned, whole = torch.tensor([7.5, 4.5, 1]), torch.tensor([7 * step + at + 0.5, 4 * step + at + 0.5, 1])
     torch.testing.assert_close(seen.K[1].inverse() @ thinned, photos.K[1].inverse() @ whole)
 
 
@@ -110,3 +112,13 @@ def test_all_resolutions_of_a_world_know_what_is_seen():
         assert some.seen is not None and some.seen.depth.shape == depth.shape
     world.show(None)
     assert all(some.seen is None for some in world.photos.values())
+
+
+@pytest.mark.parametrize("visibility", [True, False])
+def test_fits_know_what_their_photos_see_unless_they_are_told_not_to(visibility):
+    config = small_config(prior_loss=0.2, visibility=visibility)
+    world = make_world(config, ball_photos(4), EXTENT, None, None, False)
+    trainer, _ = set_up(world, config, None, read_weights=True)
+    seen = trainer.world.photos[1].seen
+    assert (seen is not None) == visibility and world.prior is not None
+    assert seen is None or torch.equal(seen.depth, world.prior.depth.half())

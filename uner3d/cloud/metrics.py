@@ -110,7 +110,7 @@ def distance_to_object(xyz: NDArray[np.float64], truth: Truth) -> tuple[NDArray[
     """Rows (m,) of the points (n, 3) that stand for the object (all of them where no table is about it), and their
     distances (m,) to the true surface, scene units."""
     rows = np.arange(len(xyz)) if truth.floor is None else _on_object(xyz, truth).nonzero()[0]
-    return rows, _distance_to_truth(xyz[rows], truth, "auto")[1]
+    return rows, _distance_to_truth(xyz[rows], truth, "auto")[1] if len(rows) else np.zeros(0)
 
 
 def chamfer_between(

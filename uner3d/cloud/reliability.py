@@ -35,12 +35,14 @@ class Reliability:
 def reliability(cloud: Cloud, scene_dir: str | Path) -> Reliability:
     """Bins of a cloud's points on the object of a synthetic scene (in table scenes: above the table, in the box).
 
-    Raises what ``chamfer_metrics`` raises, and ValueError for a cloud without confidence.
+    Raises what ``load_truth`` raises, and ValueError for a cloud without confidence or without a point there.
     """
     if cloud.confidence is None:
         raise ValueError("cloud: expected a confidence of each point, got none")
     truth = load_truth(scene_dir)
     rows, to_truth = distance_to_object(checked_positions(cloud), truth)
+    if len(rows) == 0:
+        raise ValueError(f"no points to judge: {len(cloud)} given, none of them on the object of {scene_dir}")
     return binned(cloud.confidence[rows], to_truth < RIGHT_PX * truth.footprint)
 
 

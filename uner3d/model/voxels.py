@@ -1,4 +1,4 @@
-"""Lattices over the box whose values add to a density: what belongs to one scene alone."""
+"""Lattices over the unit cube around the box whose values add to a density: what belongs to one scene alone."""
 
 from __future__ import annotations
 

@@ -47,10 +47,11 @@ class Prior:
         """The depths at no more than SEEN_WIDTH columns, which are enough to tell what is hidden; ``photos`` at the
         prior's reduction."""
         step = -(-self.depth.shape[2] // SEEN_WIDTH)
+        first = step // 2
         K = photos.K.clone()
         K[:, :2] /= step
-        K[:, :2, 2] += 0.5 - 0.5 / step  # every step-th pixel, at its centre
-        return SeenDepths(self.depth[:, ::step, ::step].half().contiguous(), K)
+        K[:, :2, 2] += 0.5 - (first + 0.5) / step  # every step-th pixel, at its centre
+        return SeenDepths(self.depth[:, first::step, first::step].half().contiguous(), K)
 
     def points(self, photos: PhotoSet) -> Tensor:
         """The confirmed surface points (N, 3), unit frame; ``photos`` at the prior's reduction."""

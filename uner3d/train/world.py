@@ -82,9 +82,13 @@ def make_world(config: Config, photos: PhotoSet, extent: Tensor, background: Ten
 def find_prior(world: World, seed: int) -> Prior:
     """What matching the photos tells beforehand, on the world's device: at full resolution where there is little to
     match, which is where few photos make matching hard."""
-    height, width = world.photos[1].size
-    n_pixels = world.shown * len(world.photos[1]) * height * width
-    thorough = n_pixels <= FULLY_MATCHED
-    reduction = 2 if width >= LEAST_HALVED and not thorough else 1
+    thorough = is_small(world)
+    reduction = 2 if world.photos[1].size[1] >= LEAST_HALVED and not thorough else 1
     return match_photos(world.photos[reduction], reduction, world.ranking, world.extent, world.background, seed,
                         *(THOROUGH if thorough else ()))
+
+
+def is_small(world: World) -> bool:
+    """Whether so few pixels show something that matching can be thorough, and where photos are few it has to be."""
+    height, width = world.photos[1].size
+    return world.shown * len(world.photos[1]) * height * width <= FULLY_MATCHED

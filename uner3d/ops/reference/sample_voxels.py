@@ -22,4 +22,4 @@ def sample_voxels(values: Tensor, points: Tensor, extent: Tensor) -> Tensor:
     for i, j, k in itertools.product((0, 1), repeat=3):  # numbers, not tensors: those would have to travel to a GPU
         weight = weights[0][i] * weights[1][j] * weights[2][k]
         total = total + weight * flat.index_select(0, first + ((i * n + j) * n + k))
-    return total * inside
+    return torch.where(inside, total, 0.0)
