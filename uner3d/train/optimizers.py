@@ -23,15 +23,17 @@ def make_optimizers(config: Config, model: Model) -> list[torch.optim.Optimizer]
     trainable = [p for p in model.encoder.parameters() if p.requires_grad]
     if trainable:
         groups.append([(trainable, rate / 3, False)])
-    on_cuda = trainable[0].is_cuda if trainable else next(model.field.parameters()).is_cuda
+    place = next(model.field.parameters()).device.type
+    on_cuda = place == "cuda"
+    # One kernel instead of a dozen; half the time on a CPU too, where the voxels have millions of values.
+    fused = place in ("cuda", "cpu") or None
     optimizers: list[torch.optim.Optimizer] = []
     for parts in groups:
         # A step that is replayed reads its rate from the device.
         each = [{"params": parameters, "lr": torch.tensor(lr, device=parameters[0].device) if on_cuda else lr,
                  "base_lr": lr, "settles": settles,
                  "eps": VOXEL_EPS if parameters is voxels else EPS} for parameters, lr, settles in parts]  # fmt: skip
-        # Fused: one kernel instead of a dozen; half the time on a CPU too, where the voxels have millions of values.
-        optimizers.append(torch.optim.Adam(each, betas=(0.9, 0.99), fused=True, capturable=on_cuda))
+        optimizers.append(torch.optim.Adam(each, betas=(0.9, 0.99), fused=fused, capturable=on_cuda))
     return optimizers
 
 

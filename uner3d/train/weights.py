@@ -16,6 +16,7 @@ from uner3d.model.feature_cache import FeatureCache
 from .tensor_file import load_model, read_tensors, write_tensors
 
 FORMAT = "uner3d weights 1"
+OF_ONE_SCENE = "field.residual."  # begins the names of what no file of weights has, and what starts as it is made
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
@@ -34,9 +35,9 @@ def save_weights(path: Path, model: torch.nn.Module, config: Config, open_octave
     """Write a model's weights atomically with the settings they fit and the recipe they come from.
 
     Octaves from ``open_octaves`` on were closed in training; their columns are stored as zero, so that opening them
-    changes nothing until a fit has learnt to use them.
+    changes nothing until a fit has learnt to use them. Voxels belong to one scene and are left out.
     """
-    tensors = dict(model.state_dict())
+    tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(OF_ONE_SCENE)}
     first = tensors["field.layer1.weight"] = tensors["field.layer1.weight"].clone()
     closed = 6 * (config.octaves - open_octaves)
     first[:, first.shape[1] - closed :] = 0
@@ -63,8 +64,8 @@ def load_weights(model: torch.nn.Module, config: Config) -> dict[str, Any]:
         wanted = str(getattr(config, name))
         if metadata.get(name) != wanted:
             raise ValueError(f"{path}: {name}: expected weights for {wanted}, got {metadata.get(name)}")
-    own = {name: value for name, value in model.state_dict().items() if name.startswith("field.residual.")}
-    load_model(model, own | tensors, path)  # what belongs to one scene starts as it is
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(OF_ONE_SCENE)}
+    load_model(model, own | tensors, path)
     return json.loads(metadata.get("recipe", "{}"))
 
 
