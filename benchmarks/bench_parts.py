@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def spread(xyz: NDArray) -> float:
     return float(nearest.std() / nearest.mean())
 
 
-def matched_alone(fitted: api.Fitted, path: Path) -> None:
+def matched_alone(fitted: api.Fitted, path: Path) -> Cloud:
     """The cloud of depths that patch matching finds without a field."""
     host = fitted.host
     photos = host.photos[1]
@@ -60,6 +62,7 @@ def matched_alone(fitted: api.Fitted, path: Path) -> None:
                          *(THOROUGH if is_small(host) else ()))  # fmt: skip
     maps = SurfaceMaps(found.depth, photos.K, photos.cam_from_unit, 1)
     write_cloud(path, maps, agree(maps, photos, host.ranking, host.background), photos, host.ranking, fitted.frame)
+    return read_ply(path)
 
 
 @torch.no_grad()
@@ -113,20 +116,18 @@ def measure(run: Path, parts: list[str], points: list[int], out: Path) -> list[d
     scene = Path(load_scene_record(folder)["path"])
     own = read_ply(folder.parent / "cloud.ply")
     rows = [scored(scene, "cloud", own, None, fitted.config.masks)]
-    path = out / "cloud.ply"
 
-    def add(part: str, make: Any) -> None:
+    def add(part: str, make: Callable[[], Cloud]) -> None:
         begin = time.monotonic()
         cloud = make()
-        cloud = read_ply(path) if cloud is None else cloud
         rows.append(scored(scene, part, cloud, time.monotonic() - begin, fitted.config.masks))
 
     if "matching" in parts:
-        add("matching", lambda: matched_alone(fitted, path))
+        add("matching", lambda: matched_alone(fitted, out / "matching.ply"))
     if "rays" in parts:
         add("rays", lambda: random_rays(fitted, len(own)))
     for n in points:
-        add(f"{n:,} points", lambda n=n: (api.write_to(fitted, path, points=n), None)[1])
+        add(f"{n:,} points", partial(api.generate, fitted, points=n))
     return rows
 
 
